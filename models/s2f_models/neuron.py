@@ -1,0 +1,103 @@
+"""The integer neuron of I-LIF, NI-LIF and SFA networks, one module for all of them.
+
+``n = clip(round(u), 0, D)``, the value handed on is ``n / Norm``. Stateless: these networks carry
+nothing from one real time step to the next.
+
+Source: Yao et al. 2025 (SFA), arXiv:2411.16061; Luo et al. 2024 (I-LIF), arXiv:2407.20708.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+Rounding = Literal["half_even", "half_up"]
+
+TINY = torch.finfo(torch.float32).tiny
+EPSILON = torch.finfo(torch.float32).eps
+
+
+def spike_counts(membrane: Tensor, levels: int, rounding: Rounding) -> Tensor:
+    """Integers ``0..levels`` in the dtype of ``membrane``, any shape: clamp, then round.
+
+    >>> spike_counts(torch.tensor([0.5, 1.5, 2.5, 9.0]), 4, "half_even").tolist()
+    [0.0, 2.0, 2.0, 4.0]
+    >>> spike_counts(torch.tensor([0.5, 1.5, 2.5, 9.0]), 4, "half_up").tolist()
+    [1.0, 2.0, 3.0, 4.0]
+    """
+    clamped = membrane.clamp(0, levels)
+    return clamped.round() if rounding == "half_even" else (clamped + 0.5).floor()
+
+
+def gradient_bounds(levels: int, rounding: Rounding) -> tuple[float, float]:
+    """The open interval of membranes that hand the gradient on.
+
+    The published half-up networks exclude 0 and ``levels`` from the gradient, the others
+    include them: there the interval opens just outside.
+    """
+    if rounding == "half_up":
+        return 0.0, float(levels)
+    return -TINY, levels * (1 + EPSILON)
+
+
+class _StraightThrough(torch.autograd.Function):
+    """Forward: counts / norm. Backward: the gradient / norm where the membrane is in bounds."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, membrane: Tensor, levels: int, norm: float, rounding: Rounding
+    ) -> Tensor:
+        ctx.save_for_backward(membrane)
+        ctx.bounds = gradient_bounds(levels, rounding)
+        ctx.norm = norm
+        return spike_counts(membrane, levels, rounding).div_(norm)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (membrane,) = ctx.saved_tensors
+        # One fused pass over memory; it excludes the bounds it is given.
+        passed = torch.ops.aten.hardtanh_backward(gradients[0], membrane, *ctx.bounds)
+        return passed.div_(ctx.norm), None, None, None
+
+
+class IntegerFire(nn.Module):
+    """Emits ``n / norm`` with ``n`` an integer in ``0..levels`` (the papers' ``D``).
+
+    No parameters and no buffers: a state dict never mentions it. While a model is exported to
+    ONNX it becomes one ``s2f::IntegerFire`` node.
+
+    Args:
+        levels: largest count, ``D``.
+        norm: divisor of the count, ``Norm``.
+        rounding: how exact halves are rounded; also selects the bounds of the gradient, as
+            upstream's two families do.
+    """
+
+    def __init__(self, levels: int, norm: float, rounding: Rounding = "half_even") -> None:
+        super().__init__()
+        self.levels = levels
+        self.norm = float(norm)
+        self.rounding: Rounding = rounding
+        self.observer: Callable[[Tensor], None] | None = None
+
+    def forward(self, membrane: Tensor) -> Tensor:
+        """Any shape in, the same shape out."""
+        if torch.onnx.is_in_onnx_export():
+            attributes = {"D": self.levels, "norm": self.norm, "rounding": self.rounding}
+            return torch.onnx.ops.symbolic(
+                "s2f::IntegerFire",
+                (membrane,),
+                attributes,
+                dtype=membrane.dtype,
+                shape=membrane.shape,
+                version=1,
+            )
+        if self.observer is not None:
+            self.observer(spike_counts(membrane.detach(), self.levels, self.rounding))
+        fired = _StraightThrough.apply(membrane, self.levels, self.norm, self.rounding)
+        return cast("Tensor", fired)
+
+    def extra_repr(self) -> str:
+        """Shown by ``print(model)``."""
+        return f"D={self.levels}, norm={self.norm:g}, rounding={self.rounding}"

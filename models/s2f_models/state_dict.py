@@ -1,0 +1,107 @@
+"""Finding the weights inside what a training script saved."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from s2f_models.errors import shown
+from s2f_models.stand_in import RefusedError, StandIn
+from s2f_models.stored_tensor import StoredTensor
+
+# In order of preference: upstream's evaluation loads "model", so published accuracies are those
+# of its weights and not of averaged ones.
+_CONTAINERS = ("model", "state_dict", "model_ema")
+# What wrappers put around a state dict, for instance timm's ModelEma around a parallel model.
+_INNER = (*_CONTAINERS, "module", "ema")
+_PREFIX = re.compile(r"(?:module\.|backbone\.|model\.)*")
+_SAVE = "save model.state_dict(), alone or in a dictionary under 'model'"
+# Counters that the profiler thop leaves behind as buffers.
+_LEFT_BEHIND = re.compile(r"(?:.*\.)?total_(?:ops|params)")
+
+
+@dataclass(frozen=True, slots=True)
+class StateDict:
+    """Weights as the file names them, wrappers' prefixes removed.
+
+    Attributes:
+        container: keys that lead to them, joined by dots; empty if they are the whole file.
+        unused: other containers of the file that hold weights too.
+    """
+
+    tensors: dict[str, StoredTensor]
+    container: str
+    unused: tuple[str, ...]
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of all tensors, by name."""
+        return {name: tensor.shape for name, tensor in self.tensors.items()}
+
+
+def find_state_dict(root: object) -> StateDict:
+    """Find the weights: under ``model``, ``state_dict`` or ``model_ema``, else the whole file.
+
+    Raises:
+        RefusedError: there are none, or an entry is no tensor or has the name of another.
+    """
+    found = list(_candidates(root))
+    if not found:
+        raise RefusedError(f"no state dict in here, but {_described(root)}", _SAVE)
+    container, weights = found[0]
+    unused = tuple(name for name, _ in found[1:])
+    return StateDict(_cleaned(weights), container, unused)
+
+
+def _candidates(root: object) -> Iterator[tuple[str, dict[object, object]]]:
+    if not isinstance(root, dict):
+        return
+    for name in _CONTAINERS:
+        outer = root.get(name)
+        if not isinstance(outer, dict):
+            continue
+        if _holds_weights(outer):
+            yield name, outer
+        else:
+            inner = ((f"{name}.{key}", outer.get(key)) for key in _INNER)
+            yield from ((n, x) for n, x in inner if isinstance(x, dict) and _holds_weights(x))
+    if _holds_weights(root):
+        yield "", root
+
+
+def _holds_weights(entries: dict[object, object]) -> bool:
+    """A state dict names each tensor by the path of its layer: ``head.weight``."""
+    return any(
+        isinstance(name, str) and "." in name and isinstance(value, StoredTensor)
+        for name, value in entries.items()
+    )
+
+
+def _described(root: object) -> str:
+    if isinstance(root, StandIn):
+        return f"a whole pickled object of class {root.named}"
+    if isinstance(root, dict):
+        for value in root.values():
+            if isinstance(value, StandIn) and value.named.name != "Namespace":
+                return f"a whole pickled object of class {value.named}"
+        keys = ", ".join(shown(key) for key in list(root)[:8] if isinstance(key, str))
+        return f"a dictionary with the keys {keys or '(none)'}"
+    return f"an object of type {type(root).__name__}"
+
+
+def _cleaned(weights: dict[object, object]) -> dict[str, StoredTensor]:
+    tensors: dict[str, StoredTensor] = {}
+    for name, value in weights.items():
+        if not isinstance(name, str) or not isinstance(value, StoredTensor):
+            text = name if isinstance(name, str) else type(name).__name__
+            raise RefusedError(f"the entry {shown(text)} of the state dict is no tensor", _SAVE)
+        if _LEFT_BEHIND.fullmatch(name):
+            continue
+        prefix = _PREFIX.match(name)
+        bare = name[prefix.end() :] if prefix else name
+        if bare in tensors:
+            raise RefusedError(
+                f"two entries are called {shown(bare)} once their prefixes are removed",
+                "save the state dict of one network",
+            )
+        tensors[bare] = value
+    return tensors

@@ -1,0 +1,16 @@
+"""Lower trained spiking networks to event-driven graphs."""
+
+from s2f_deploy.errors import S2FError as S2FError
+from s2f_deploy.ir.graph import Graph as Graph
+from s2f_deploy.ir.graph import Node as Node
+from s2f_deploy.ir.graph import TensorType as TensorType
+from s2f_deploy.ir.storage import load as load
+from s2f_deploy.ir.storage import save as save
+from s2f_deploy.passes.pipeline import lower as lower
+
+
+def export_onnx(model: object, input_shape: tuple[int, ...], path: object) -> None:
+    """See ``frontend.export_torch.export_onnx``; torch is imported only when this is called."""
+    from s2f_deploy.frontend import export_torch  # noqa: PLC0415
+
+    export_torch.export_onnx(model, input_shape, path)  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""The doors into the compiler: PyTorch to ONNX, ONNX to the FLOAT graph."""

@@ -1,0 +1,76 @@
+"""Two matrix products of computed tensors: together, one attention."""
+
+import numpy as np
+import onnx
+
+from s2f_deploy.frontend.importer import Importer, unsupported
+from s2f_deploy.frontend.views import Product, Value, View
+from s2f_deploy.ir.graph import DType, TensorType
+
+HEADS_RANK = 4  # batch, heads, rows, columns
+
+
+def read_product(importer: Importer, node: onnx.NodeProto) -> Value:
+    """``q kᵀ`` or ``kᵀ v`` is kept back; the product with the third operand is the attention."""
+    left, right = (importer.values[name] for name in node.input)
+    if isinstance(left, Product) and isinstance(right, View):
+        # (q kᵀ) v
+        if left.association == "qk_v" and _shown(importer, right, left.heads) == "tokens":
+            return _attention(importer, node, (*left.operands, right), left)
+    if isinstance(left, View) and isinstance(right, Product):
+        # q (kᵀ v)
+        if right.association == "q_kv" and _shown(importer, left, right.heads) == "tokens":
+            return _attention(importer, node, (left, *right.operands), right)
+    if isinstance(left, View) and isinstance(right, View):
+        return _first_product(importer, node, left, right)
+    raise _no_attention(node)
+
+
+def _first_product(
+    importer: Importer, node: onnx.NodeProto, left: View, right: View
+) -> Product:
+    if len(left.shape) != HEADS_RANK or len(right.shape) != HEADS_RANK:
+        raise _no_attention(node)
+    heads = left.shape[1]
+    match _shown(importer, left, heads), _shown(importer, right, heads):
+        case "tokens", "channels":
+            association = "qk_v"
+        case "channels", "tokens":
+            association = "q_kv"
+        case _:
+            raise _no_attention(node)
+    return Product((left, right), association, heads, 1.0, node.name)
+
+
+def _shown(importer: Importer, view: View, heads: int) -> str:
+    output = importer.nodes[view.node].output
+    return view.heads(output.channels, output.positions, heads)
+
+
+def _attention(
+    importer: Importer, node: onnx.NodeProto, operands: tuple[View, View, View], first: Product
+) -> View:
+    value = importer.nodes[operands[2].node].output
+    made = importer.emit(
+        node,
+        "attention",
+        (operands[0].node, operands[1].node, operands[2].node),
+        {},
+        output=TensorType((), DType.FLOAT32),
+        heads=first.heads,
+        association=first.association,
+    )
+    by_channel = made.index.reshape(1, first.heads, value.channels // first.heads, -1)
+    tokens = by_channel.transpose(0, 1, 3, 2)
+    if first.scale == 1:
+        return View(made.node, tokens)
+    scale = {"scale": np.array([first.scale]), "shift": np.zeros(1)}
+    return View(importer.emit(node, "affine", (made.node,), scale).node, tokens)
+
+
+def _no_attention(node: onnx.NodeProto) -> Exception:
+    return unsupported(
+        node,
+        "multiplies two computed tensors that are not queries, keys and values of attention",
+        "write attention as (q @ k.transpose) @ v or q @ (k.transpose @ v) on [1, heads, N, d]",
+    )

@@ -1,0 +1,144 @@
+"""The state of one import: nodes made so far, and what every ONNX tensor is in their terms."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper
+
+from s2f_deploy.errors import UnsupportedPatternError
+from s2f_deploy.frontend.views import Constant, Product, Value, View, whole
+from s2f_deploy.ir.graph import Attribute, DType, Node, TensorType, attributes
+from s2f_deploy.ops import OPS
+
+# Modules with weights, and neurons, are known by their module's path alone.
+_NAMED_BY_MODULE = re.compile(r"/(Conv|Gemm|MatMul|BatchNormalization)(#\d+)?$")
+
+
+def describe(node: onnx.NodeProto) -> str:
+    """How errors and reports cite an ONNX node."""
+    return f"{node.op_type} {node.name or node.output[0]}"
+
+
+def unsupported(node: onnx.NodeProto, why: str, fix: str) -> UnsupportedPatternError:
+    """The error for an ONNX node that has no place in a spiking network."""
+    return UnsupportedPatternError(f"{describe(node)}: {why}", where=node.name, fix=fix)
+
+
+def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
+    """An attribute of an ONNX node as a Python value."""
+    for found in node.attribute:
+        if found.name == name:
+            value = helper.get_attribute_value(found)
+            return value.decode() if isinstance(value, bytes) else value
+    return default
+
+
+@dataclass(slots=True)
+class Importer:
+    """What readers of ONNX operators build on."""
+
+    nodes: dict[str, Node] = field(default_factory=dict)
+    params: dict[str, NDArray[Any]] = field(default_factory=dict)
+    values: dict[str, Value] = field(default_factory=dict)
+
+    def constant(self, node: onnx.NodeProto, position: int) -> NDArray[Any] | None:
+        """The array at one input, None where the input is absent or computed."""
+        if position >= len(node.input) or not node.input[position]:
+            return None
+        value = self.values[node.input[position]]
+        return value.array if isinstance(value, Constant) else None
+
+    def required(self, node: onnx.NodeProto, position: int) -> NDArray[Any]:
+        """The array at an input that must be known at import."""
+        array = self.constant(node, position)
+        if array is None:
+            raise unsupported(
+                node, f"input {position} is computed", "only constant weights can be deployed"
+            )
+        return array
+
+    def view(self, node: onnx.NodeProto, position: int) -> View:
+        """The computed tensor at one input."""
+        value = self.values[node.input[position]]
+        if isinstance(value, View):
+            return value
+        kind = "is constant" if isinstance(value, Constant) else "is half of an attention"
+        raise unsupported(
+            node, f"input {position} {kind}", "only spikes and currents can be computed with"
+        )
+
+    def laid_out(self, node: onnx.NodeProto, view: View) -> str:
+        """Name of a node whose result has the tensor's own shape, channels first.
+
+        Raises:
+            UnsupportedPatternError: the tensor's wiring moves elements between channels.
+        """
+        shape = view.shape[1:]
+        if not view.in_order or shape[0] != self.nodes[view.node].output.channels:
+            raise unsupported(
+                node,
+                f"reads {list(view.shape)} with channels and positions rearranged",
+                "keep channels on axis 1 wherever weights or residual sums read them",
+            )
+        source = self.nodes[view.node]
+        if source.output.shape == shape:
+            return view.node
+        name = f"{view.node}.as_{'x'.join(map(str, shape[1:])) or 'vector'}"
+        if name not in self.nodes:
+            output = TensorType(shape, source.output.dtype, source.output.levels)
+            self.nodes[name] = Node(
+                name, "reshape", (view.node,), (), output, source.origin, ()
+            )
+        return name
+
+    def name_for(self, node: onnx.NodeProto) -> str:
+        """A unique, printable name."""
+        base = _NAMED_BY_MODULE.sub("", node.name) or node.name or node.output[0]
+        base = re.sub(r"[\s()\[\]{},%@#=]+", "_", base)
+        name, copies = base, 1
+        while name in self.nodes:
+            copies += 1
+            name = f"{base}_{copies}"
+        return name
+
+    def emit(
+        self,
+        node: onnx.NodeProto,
+        op: str,
+        inputs: tuple[str, ...],
+        arrays: dict[str, NDArray[Any]],
+        *,
+        output: TensorType | None = None,
+        **constants: Attribute,
+    ) -> View:
+        """Append a node and return its whole result.
+
+        Args:
+            node: the ONNX node it comes from.
+            op: key into ``OPS``.
+            inputs: names of the nodes it reads.
+            arrays: its parameters; the key becomes the last part of the parameter's name.
+            output: the type, where the type rule cannot know it.
+            constants: its attributes.
+        """
+        name = self.name_for(node)
+        declared = output or TensorType((), DType.FLOAT32)
+        params = {f"{name}.{key}": array for key, array in arrays.items()}
+        made = Node(
+            name, op, inputs, tuple(params), declared, describe(node), attributes(**constants)
+        )
+        types = [self.nodes[i].output for i in inputs]
+        inferred = OPS[op].infer_type(made, types, list(arrays.values()))
+        made = Node(
+            name, op, inputs, tuple(params), inferred, made.origin, made.attributes
+        )
+        self.nodes[name] = made
+        self.params |= {key: np.ascontiguousarray(array) for key, array in params.items()}
+        return whole(name, inferred)
+
+
+__all__ = ["Constant", "Importer", "Product", "Value", "View", "attribute", "unsupported"]

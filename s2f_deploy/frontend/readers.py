@@ -1,0 +1,225 @@
+"""One reader for every ONNX operator that has a place in a spiking network."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from s2f_deploy.frontend.attention_reader import read_product
+from s2f_deploy.frontend.importer import Importer, attribute, unsupported
+from s2f_deploy.frontend.integer_fire import OPERATORS
+from s2f_deploy.frontend.views import Product, Value, View
+from s2f_deploy.ir.graph import DType, TensorType
+
+Reader = Callable[[Importer, onnx.NodeProto], Value]
+
+IMAGE_RANK = 4  # batch, channels, height, width
+LARGEST_COUNT = 255
+
+
+def read_conv(importer: Importer, node: onnx.NodeProto) -> Value:
+    """2-D convolution, or 1-D over tokens."""
+    weight = importer.required(node, 1)
+    spatial = weight.ndim - 2
+    if spatial not in (1, 2) or any(d != 1 for d in attribute(node, "dilations", [])):
+        raise unsupported(node, "is dilated or 3-D", "only plain 1-D and 2-D kernels deploy")
+    if attribute(node, "auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
+        raise unsupported(node, "pads automatically", "state the padding in numbers")
+    strides = attribute(node, "strides", [1] * spatial)
+    pads = attribute(node, "pads", [0] * 2 * spatial)
+    if spatial == 1:
+        weight = weight[:, :, None, :]
+        strides, pads = [1, *strides], [0, pads[0], 0, pads[1]]
+    bias = importer.constant(node, 2)
+    if bias is None:
+        bias = np.zeros(len(weight), weight.dtype)
+    source = importer.laid_out(node, importer.view(node, 0))
+    return importer.emit(
+        node,
+        "conv2d",
+        (source,),
+        {"weight": weight, "bias": bias},
+        stride=tuple(strides),
+        padding=tuple(pads),
+        groups=attribute(node, "group", 1),
+    )
+
+
+def read_gemm(importer: Importer, node: onnx.NodeProto) -> Value:
+    """A fully connected layer on a vector."""
+    weight = importer.required(node, 1) * attribute(node, "alpha", 1.0)
+    if not attribute(node, "transB", 0):
+        weight = weight.T
+    if attribute(node, "transA", 0):
+        raise unsupported(node, "transposes its input", "give the vector as [1, channels]")
+    bias = importer.constant(node, 2)
+    bias = np.zeros(len(weight)) if bias is None else bias * attribute(node, "beta", 1.0)
+    source = importer.laid_out(node, importer.view(node, 0))
+    arrays = {"weight": weight, "bias": np.broadcast_to(bias.ravel(), len(weight))}
+    return importer.emit(node, "linear", (source,), arrays)
+
+
+def read_matmul(importer: Importer, node: onnx.NodeProto) -> Value:
+    """A fully connected layer without bias, or one of the two products of attention."""
+    weight = importer.constant(node, 1)
+    if weight is None:
+        return read_product(importer, node)
+    source = importer.laid_out(node, importer.view(node, 0))
+    arrays = {"weight": weight.T, "bias": np.zeros(weight.shape[1], weight.dtype)}
+    return importer.emit(node, "linear", (source,), arrays)
+
+
+def read_batch_norm(importer: Importer, node: onnx.NodeProto) -> Value:
+    """Batch norm with stored statistics."""
+    if attribute(node, "training_mode", 0):
+        raise unsupported(node, "is in training mode", "export the model after model.eval()")
+    names = ("gamma", "beta", "mean", "var")
+    arrays = {name: importer.required(node, i) for i, name in enumerate(names, 1)}
+    source = importer.laid_out(node, importer.view(node, 0))
+    epsilon = float(attribute(node, "epsilon", 1e-5))
+    return importer.emit(node, "batch_norm", (source,), arrays, epsilon=epsilon)
+
+
+def read_add(importer: Importer, node: onnx.NodeProto) -> Value:
+    """A residual sum, or a constant shift."""
+    for position in (0, 1):
+        shift = importer.constant(node, position)
+        if shift is not None:
+            return _affine(importer, node, 1 - position, np.ones(1), shift)
+    sources = [importer.laid_out(node, importer.view(node, i)) for i in (0, 1)]
+    return importer.emit(node, "add", (sources[0], sources[1]), {})
+
+
+def read_mul(importer: Importer, node: onnx.NodeProto) -> Value:
+    """A constant scale."""
+    position = 0 if importer.constant(node, 0) is not None else 1
+    scale = importer.required(node, position)
+    return _affine(importer, node, 1 - position, scale, np.zeros(1))
+
+
+def read_div(importer: Importer, node: onnx.NodeProto) -> Value:
+    """A constant divisor."""
+    divisor = importer.required(node, 1).astype(np.float64)
+    return _affine(importer, node, 0, 1 / divisor, np.zeros(1))
+
+
+def _affine(
+    importer: Importer,
+    node: onnx.NodeProto,
+    position: int,
+    scale: NDArray[Any],
+    shift: NDArray[Any],
+) -> Value:
+    value = importer.values[node.input[position]]
+    if isinstance(value, Product) and scale.size == 1 and not shift.any():
+        return replace(value, scale=value.scale * float(scale.item()))
+    view = importer.view(node, position)
+    if scale.size == shift.size == 1:
+        # One factor for all: the wiring does not matter.
+        made = importer.emit(
+            node, "affine", (view.node,), {"scale": scale.ravel(), "shift": shift.ravel()}
+        )
+        return View(made.node, view.index)
+    source = importer.laid_out(node, view)
+    channels, *positions = view.shape[1:]
+    for vector in (scale, shift):
+        aligned = (1,) * (len(view.shape) - vector.ndim) + vector.shape
+        if vector.size != 1 and aligned != (1, channels, *[1] * len(positions)):
+            raise unsupported(node, "scales single positions", "scale whole channels")
+    return importer.emit(
+        node, "affine", (source,), {"scale": scale.ravel(), "shift": shift.ravel()}
+    )
+
+
+def read_mean(importer: Importer, node: onnx.NodeProto) -> Value:
+    """The mean over all positions."""
+    view = importer.view(node, 0)
+    rank = len(view.shape)
+    axes = importer.constant(node, 1)
+    listed = attribute(node, "axes", list(range(2, rank))) if axes is None else axes.tolist()
+    if sorted(axis % rank for axis in listed) != list(range(2, rank)):
+        raise unsupported(node, f"averages axes {listed}", "average over all positions")
+    made = importer.emit(node, "mean_pool", (importer.laid_out(node, view),), {})
+    if node.op_type == "GlobalAveragePool" or attribute(node, "keepdims", 1):
+        return made.rearranged(made.index.reshape(*made.shape, *[1] * (rank - 2)))
+    return made
+
+
+def read_neuron(importer: Importer, node: onnx.NodeProto) -> Value:
+    """A neuron: elementwise, so it fires in whatever order its membranes lie."""
+    levels = int(attribute(node, "D", 0))
+    if not 1 <= levels <= LARGEST_COUNT:
+        raise unsupported(node, f"has D = {levels}", f"D must be 1 to {LARGEST_COUNT}")
+    norm = float(attribute(node, "norm", 1.0))
+    if not (np.isfinite(norm) and norm > 0):
+        raise unsupported(node, f"has norm = {norm}", "norm must be positive")
+    rounding = next(rule for rule, name in OPERATORS.items() if name == node.op_type)
+    view = importer.view(node, 0)
+    source = view.node
+    if view.in_order and view.shape[1] == importer.nodes[source].output.channels:
+        source = importer.laid_out(node, view)
+    output = TensorType((), DType.FLOAT32)
+    made = importer.emit(
+        node,
+        "integer_fire",
+        (source,),
+        {},
+        output=output,
+        levels=levels,
+        norm=norm,
+        rounding=rounding,
+    )
+    return View(made.node, view.index)
+
+
+def read_reshape(importer: Importer, node: onnx.NodeProto) -> Value:
+    """Reshape, Flatten, Squeeze and Unsqueeze: the same elements in the same order."""
+    view = importer.view(node, 0)
+    if node.op_type == "Reshape":
+        shape = importer.required(node, 1).tolist()
+        if not attribute(node, "allowzero", 0):
+            shape = [side or view.shape[i] for i, side in enumerate(shape)]
+        return view.rearranged(view.index.reshape(shape))
+    if node.op_type == "Flatten":
+        axis = attribute(node, "axis", 1)
+        rows = int(np.prod(view.shape[:axis], dtype=np.int64))
+        return view.rearranged(view.index.reshape(rows, -1))
+    axes = tuple(importer.required(node, 1).tolist())
+    change = np.squeeze if node.op_type == "Squeeze" else np.expand_dims
+    return view.rearranged(change(view.index, axes))
+
+
+def read_transpose(importer: Importer, node: onnx.NodeProto) -> Value:
+    """The same elements in another order."""
+    view = importer.view(node, 0)
+    order = attribute(node, "perm", list(range(len(view.shape)))[::-1])
+    return view.rearranged(view.index.transpose(order))
+
+
+def read_identity(importer: Importer, node: onnx.NodeProto) -> Value:
+    """The tensor itself; dropout at inference."""
+    return importer.values[node.input[0]]
+
+
+READERS: Mapping[str, Reader] = {
+    "Conv": read_conv,
+    "Gemm": read_gemm,
+    "MatMul": read_matmul,
+    "BatchNormalization": read_batch_norm,
+    "Add": read_add,
+    "Mul": read_mul,
+    "Div": read_div,
+    "ReduceMean": read_mean,
+    "GlobalAveragePool": read_mean,
+    "Reshape": read_reshape,
+    "Flatten": read_reshape,
+    "Squeeze": read_reshape,
+    "Unsqueeze": read_reshape,
+    "Transpose": read_transpose,
+    "Identity": read_identity,
+    "Dropout": read_identity,
+    **dict.fromkeys(OPERATORS.values(), read_neuron),
+}

@@ -1,0 +1,88 @@
+"""What an ONNX tensor is in terms of graph nodes: a node's result, seen through wiring.
+
+Reshape and transpose move no spikes. The importer therefore never makes nodes of them; it keeps,
+beside the node, where every element of the ONNX tensor lies in the node's result, and compares
+these positions with what a reader of the tensor expects.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s2f_deploy.ir.graph import TensorType
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class View:
+    """Elements of one node's result, rearranged.
+
+    Attributes:
+        node: the node whose result it shows.
+        index: int64, of the ONNX tensor's shape (batch axis included): flat positions in it.
+    """
+
+    node: str
+    index: NDArray[Any]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the ONNX tensor."""
+        return self.index.shape
+
+    def rearranged(self, index: NDArray[Any]) -> "View":
+        """The same elements, wired once more."""
+        return replace(self, index=index)
+
+    @property
+    def in_order(self) -> bool:
+        """Whether the elements lie as in the node's result, whatever the shape."""
+        flat = self.index.ravel()
+        return bool(np.array_equal(flat, np.arange(flat.size)))
+
+    def heads(self, channels: int, positions: int, heads: int) -> str:
+        """How the tensor shows ``heads`` heads of a node ``(channels, positions)``.
+
+        Returns:
+            ``"tokens"`` for [1, heads, N, d], ``"channels"`` for [1, heads, d, N], else "".
+        """
+        if channels % heads:
+            return ""
+        by_channel = np.arange(channels * positions).reshape(1, heads, -1, positions)
+        if np.array_equal(self.index, by_channel):
+            return "channels"
+        return "tokens" if np.array_equal(self.index, by_channel.transpose(0, 1, 3, 2)) else ""
+
+
+def whole(node: str, output: TensorType) -> View:
+    """A node's result as it is, with the batch axis in front."""
+    size = output.channels * output.positions
+    return View(node, np.arange(size).reshape(1, *output.shape))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Product:
+    """A first matrix product of attention, waiting for its second.
+
+    Attributes:
+        operands: ``(q, k)`` of ``q kᵀ``, or ``(k, v)`` of ``kᵀ v``.
+        association: ``"qk_v"`` or ``"q_kv"``.
+        scale: constant factors met so far.
+    """
+
+    operands: tuple[View, View]
+    association: str
+    heads: int
+    scale: float
+    origin: str
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Constant:
+    """A tensor known at import."""
+
+    array: NDArray[Any]
+
+
+Value = View | Product | Constant

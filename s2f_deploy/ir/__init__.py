@@ -1,0 +1,1 @@
+"""The graph every pass reads and writes: frozen nodes, arrays beside them."""

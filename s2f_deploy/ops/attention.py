@@ -1,0 +1,78 @@
+"""Spiking attention: per head ``(q kᵀ) v``, no softmax. Of counts it is an exact integer.
+
+Channel ``c`` of q and k belongs to head ``c // d``; of v to head ``c // d_v``. The ``association``
+says which product comes first: ``qk_v`` or ``q_kv``; the result is the same integer.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s2f_deploy.errors import ShapeMismatchError
+from s2f_deploy.ir.graph import DType, Node, TensorType
+from s2f_deploy.ops.op import EVERY_LEVEL, Arrays, Op
+
+
+def infer_type(node: Node, inputs: Sequence[TensorType], params: Arrays) -> TensorType:
+    """(C, N), (C, N), (C_v, N) -> (C_v, N): real values, or the integer sum of counts."""
+    del params
+    query, key, value = inputs
+    heads = node["heads"]
+    if (
+        (query.channels, query.positions) != (key.channels, key.positions)
+        or value.positions != key.positions
+        or query.channels % heads
+        or value.channels % heads
+    ):
+        raise ShapeMismatchError(
+            f"{node.name} attends {query}, {key}, {value} with {heads} heads",
+            where=node.origin,
+            fix="queries, keys and values must agree in tokens and divide by the heads",
+        )
+    return TensorType((value.channels, value.positions), node.output.dtype)
+
+
+def dense(node: Node, inputs: Arrays, params: Arrays) -> NDArray[Any]:
+    """Counts -> int32[C_v, N] exactly; real values -> their own type."""
+    del params
+    heads = node["heads"]
+    # BLAS is exact here: lowering refuses sums of counts that leave int32, double holds 2^53.
+    wide = np.float64 if inputs[0].dtype == np.uint8 else inputs[0].dtype
+    query, key, value = (
+        operand.reshape(heads, operand.shape[0] // heads, -1).astype(wide) for operand in inputs
+    )
+    if node["association"] == "qk_v":
+        attended = value @ (query.transpose(0, 2, 1) @ key).transpose(0, 2, 1)
+    else:
+        attended = (value @ key.transpose(0, 2, 1)) @ query
+    result = attended.reshape(node.output.shape)
+    return result.astype(np.int32) if node.output.dtype is DType.INT32 else result
+
+
+def dense_macs(node: Node, inputs: Sequence[TensorType], params: Arrays) -> int:
+    """Products of the two matrix multiplications, in the order the node says."""
+    del params
+    query, _, value = inputs
+    tokens = query.positions
+    if node["association"] == "qk_v":
+        return tokens * tokens * (query.channels + value.channels)
+    return 2 * tokens * query.channels * value.channels // int(node["heads"])
+
+
+def roundings(node: Node, inputs: Sequence[TensorType], params: Arrays) -> int:
+    """Two inner products, one over tokens and one over the channels of a head."""
+    del params
+    return inputs[0].positions + inputs[0].channels // int(node["heads"])
+
+
+ATTENTION = Op(
+    "attention",
+    EVERY_LEVEL,
+    infer_type,
+    dense,
+    dense_macs=dense_macs,
+    padded_macs=dense_macs,
+    roundings=roundings,
+)

@@ -1,0 +1,38 @@
+"""Global pooling over positions: the mean of the float network, the sum of the event graph."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+from s2f_deploy.ir.graph import Node, TensorType
+from s2f_deploy.ops.op import FLOAT_ONLY, INTEGER_ON, Arrays, Op
+
+
+def infer_type(node: Node, inputs: Sequence[TensorType], params: Arrays) -> TensorType:
+    """(C, ...) -> (C,)."""
+    del node, params
+    return TensorType(inputs[0].shape[:1], inputs[0].dtype)
+
+
+def dense_mean(node: Node, inputs: Arrays, params: Arrays) -> NDArray[Any]:
+    """real[C, ...] -> real[C]."""
+    del node, params
+    mean: NDArray[Any] = inputs[0].reshape(inputs[0].shape[0], -1).mean(1)
+    return mean
+
+
+def dense_sum(node: Node, inputs: Arrays, params: Arrays) -> NDArray[Any]:
+    """real[C, ...] -> real[C]."""
+    del node, params
+    total: NDArray[Any] = inputs[0].reshape(inputs[0].shape[0], -1).sum(1)
+    return total
+
+
+def roundings(_: Node, inputs: Sequence[TensorType], __: Arrays) -> int:
+    """One sum per position at most, and the quotient."""
+    return inputs[0].positions + 1
+
+
+MEAN_POOL = Op("mean_pool", FLOAT_ONLY, infer_type, dense_mean, roundings=roundings)
+SUM_POOL = Op("sum_pool", INTEGER_ON | FLOAT_ONLY, infer_type, dense_sum, roundings=roundings)

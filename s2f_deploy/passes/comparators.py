@@ -1,0 +1,72 @@
+"""Rounding becomes comparison: the membranes at which a neuron's spikes fire, exactly.
+
+Spike d of the unary train fires iff the scaled membrane reaches d − ½: strictly above it where
+halves round to an even number and d is odd, else at it. Rational arithmetic finds the smallest
+membrane of the accumulator's own type that does, so that ``u >= comparator`` is all that is left.
+
+Source: Yao et al. 2025, Proposition 1, arXiv:2411.16061; design, section 2.
+"""
+
+from fractions import Fraction
+from math import ceil, floor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s2f_deploy.errors import UnsupportedPatternError
+from s2f_deploy.ir.graph import DType, Node
+
+INT32_MAX = 2**31 - 1
+
+
+def comparators(
+    neuron: Node, dtype: DType, scale: NDArray[Any], shift: NDArray[Any]
+) -> NDArray[Any]:
+    """Comparators[D, C] (or [D, 1]) of ``clip(round(u · scale + shift), 0, D)``, ascending.
+
+    Args:
+        neuron: an integer_fire; its levels and rounding count.
+        dtype: of the membrane, FLOAT32 or INT32; the comparators have the same.
+        scale: float64[C] or [1], positive.
+        shift: float64[C] or [1].
+
+    Raises:
+        UnsupportedPatternError: a comparator lies outside the membrane's type.
+    """
+    pairs = np.broadcast_arrays(scale, shift)
+    smallest = _smallest_int32 if dtype is DType.INT32 else _smallest_float32
+    table = [
+        [
+            smallest(
+                (Fraction(2 * d - 1, 2) - Fraction(float(t))) / Fraction(float(s)),
+                strict=neuron["rounding"] == "half_even" and d % 2 == 1,
+            )
+            for s, t in zip(*pairs, strict=True)
+        ]
+        for d in range(1, neuron["levels"] + 1)
+    ]
+    if dtype is DType.INT32:
+        if max(abs(value) for row in table for value in row) > INT32_MAX:
+            raise UnsupportedPatternError(
+                f"a comparator of {neuron.name} does not fit 32 bits",
+                where=neuron.origin,
+                fix="the scale before this neuron is too small to ever let it fire",
+            )
+        return np.array(table, np.int32)
+    return np.array(table, np.float32)
+
+
+def _smallest_int32(threshold: Fraction, *, strict: bool) -> int:
+    return floor(threshold) + 1 if strict else ceil(threshold)
+
+
+def _smallest_float32(threshold: Fraction, *, strict: bool) -> np.float32:
+    """The smallest float32 at (or, if strict, above) a rational number."""
+    nearest = np.float32(float(threshold))
+    exact = Fraction(float(nearest))
+    if exact > threshold or (exact == threshold and not strict):
+        below = np.nextafter(nearest, np.float32(-np.inf))
+        low = Fraction(float(below))
+        return below if low > threshold or (low == threshold and not strict) else nearest
+    return np.nextafter(nearest, np.float32(np.inf))

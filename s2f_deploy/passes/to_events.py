@@ -1,0 +1,112 @@
+"""The last step: INTEGER to EVENT."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s2f_deploy.errors import UnsupportedPatternError
+from s2f_deploy.ir.graph import DType, Graph, Level, Node, TensorType
+from s2f_deploy.passes.comparators import INT32_MAX, comparators
+
+
+def to_integer(graph: Graph) -> Graph:
+    """Declare the level: norms, scales and chains are gone, neurons emit integers."""
+    return graph.rebuilt(graph.nodes, level=Level.INTEGER)
+
+
+def to_events(graph: Graph) -> Graph:
+    """Give every neuron its window and comparators, every synapse its rows of float32 weights.
+
+    A neuron's window opens after the windows of all its sources have closed: a spike cannot be
+    taken back. Attention takes the cheaper of its two associations. Requires an INTEGER graph.
+
+    Raises:
+        UnsupportedPatternError: real values would be multiplied on the way to a neuron, or an
+            attention could leave 32 bits.
+    """
+    nodes: dict[str, Node] = {}
+    params: dict[str, NDArray[Any]] = dict(graph.params)
+    windows: dict[str, int] = {}
+    for node in graph.nodes:
+        window = max((windows[name] for name in node.inputs), default=0)
+        sources = [nodes[name].output for name in node.inputs]
+        if node.op == "integer_fire":
+            window += 1
+            nodes[node.name] = _integrate_fire(graph, node, sources[0], window, params)
+        elif node.op in ("conv2d", "linear"):
+            nodes[node.name] = _synapse(graph, node, sources[0], params)
+        elif node.op == "attention":
+            nodes[node.name] = _attention(node, sources)
+        else:
+            nodes[node.name] = node
+        windows[node.name] = window
+    return graph.rebuilt(nodes, params, Level.EVENT)
+
+
+def _integrate_fire(
+    graph: Graph,
+    node: Node,
+    membrane: TensorType,
+    window: int,
+    params: dict[str, NDArray[Any]],
+) -> Node:
+    scale, shift = graph.arrays(node) or (np.ones(1), np.zeros(1))
+    name = f"{node.name}.comparators"
+    params[name] = comparators(node, membrane.dtype, scale, shift)
+    changed = replace(node, op="integrate_fire", params=(name,), attributes=())
+    return changed.with_attributes(levels=node["levels"], window=window)
+
+
+def _synapse(
+    graph: Graph, node: Node, source: TensorType, params: dict[str, NDArray[Any]]
+) -> Node:
+    weight, bias = (array.astype(np.float32) for array in graph.arrays(node))
+    if source.dtype is DType.COUNT:
+        weight = weight.transpose(2, 3, 1, 0) if node.op == "conv2d" else weight.T
+        node = replace(node, op=f"event_{node.op}")
+    elif not _is_encoding(graph, node) and _feeds_neuron(graph, node):
+        raise UnsupportedPatternError(
+            f"{node.name} would multiply real values on the way to a neuron",
+            where=node.origin,
+            fix="put a neuron before it, or merge it with the layer that feeds it",
+        )
+    names = (f"{node.name}.weight", f"{node.name}.bias")
+    params |= dict(zip(names, (np.ascontiguousarray(weight), bias), strict=True))
+    return replace(node, params=names)
+
+
+def _is_encoding(graph: Graph, node: Node) -> bool:
+    nodes = graph.by_name()
+    source = nodes[node.inputs[0]]
+    while source.op == "reshape":
+        source = nodes[source.inputs[0]]
+    return source.op == "input"
+
+
+def _feeds_neuron(graph: Graph, node: Node) -> bool:
+    reached = {node.name}
+    for later in graph.nodes:
+        if reached.intersection(later.inputs):
+            if later.op == "integer_fire":
+                return True
+            reached.add(later.name)
+    return False
+
+
+def _attention(node: Node, sources: list[TensorType]) -> Node:
+    query, key, value = sources
+    tokens, heads = query.positions, node["heads"]
+    head_width, value_width = query.channels // heads, value.channels // heads
+    bound = query.levels * key.levels * value.levels * tokens * head_width
+    if bound > INT32_MAX:
+        raise UnsupportedPatternError(
+            f"the sums of {node.name} can reach {bound:,}, which 32 bits do not hold",
+            where=node.origin,
+            fix="use fewer tokens (a smaller image) or a smaller D",
+        )
+    # Additions per spike: N and N for (q kᵀ) v; d_v and d_v for q (kᵀ v).
+    squared = tokens * (head_width + value_width)
+    linear = 2 * head_width * value_width
+    return node.with_attributes(association="q_kv" if linear <= squared else "qk_v")

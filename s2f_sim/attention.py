@@ -1,0 +1,66 @@
+"""Attention of the ``events`` engine: one operand is held, the other arrives as events.
+
+(q kᵀ) v: a key spike adds a column of q to the scores of its token, a value spike adds a column of
+scores. q (kᵀ v): a key spike adds its token's values, a query spike adds a row of kᵀ v. All pairs
+of spikes count, never only simultaneous ones.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s2f_deploy.ir.graph import Node
+from s2f_deploy.ops.accumulate import accumulate_rows
+from s2f_deploy.ops.aligned import aligned_rows, aligned_zeros
+from s2f_deploy.ops.events import build_events, event_capacity
+from s2f_sim.workers import Workers
+
+
+def attend(node: Node, inputs: list[Any], workers: Workers) -> NDArray[Any]:
+    """Counts q, k uint8[1, N, C] and v uint8[1, N, C_v] -> int32[1, N, L], heads in parallel."""
+    heads = node["heads"]
+    query, key, value = (
+        operand.reshape(-1, heads, operand.shape[2] // heads) for operand in inputs
+    )
+    tokens, _, value_width = value.shape
+    result = aligned_rows(np.zeros((1, tokens, heads * value_width), np.int32))
+    of_head = _scores_first if node["association"] == "qk_v" else _values_first
+
+    def work(first: int, last: int) -> None:
+        for head in range(first, last):
+            lanes = slice(head * value_width, (head + 1) * value_width)
+            result[0, :, lanes] = of_head(query[:, head], key[:, head], value[:, head])
+
+    workers.over_rows(heads, work)
+    return result
+
+
+def _scores_first(
+    query: NDArray[Any], key: NDArray[Any], value: NDArray[Any]
+) -> NDArray[Any]:
+    """uint8[N, d], uint8[N, d], uint8[N, d_v] -> int32[N, d_v]."""
+    scores = _accumulated(key, query.T)
+    return _accumulated(value.T, scores)[:, : len(query)].T
+
+
+def _values_first(
+    query: NDArray[Any], key: NDArray[Any], value: NDArray[Any]
+) -> NDArray[Any]:
+    """uint8[N, d], uint8[N, d], uint8[N, d_v] -> int32[N, d_v]."""
+    held = _accumulated(key.T, value)
+    return _accumulated(query, held)[:, : value.shape[1]]
+
+
+def _accumulated(events: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
+    """Σ over the spikes of uint8[R, M] of rows [M, W] -> int32[R, L]."""
+    targets, sources = events.shape
+    counts = np.ascontiguousarray(events)[:, None]
+    levels = int(events.max(initial=0))
+    index = np.empty(event_capacity(targets, 1, sources, levels), np.uint32)
+    first = np.empty((targets, 2), np.int64)
+    build_events(counts, 0, targets, index, first)
+    held = aligned_rows(rows.astype(np.int32))
+    result = aligned_zeros((targets, held.shape[1]), np.int32)
+    accumulate_rows(first, index, held, result, 0, targets)
+    return result

@@ -1,0 +1,130 @@
+"""Run an EVENT graph on inputs: the same answer and the same counts from either engine."""
+
+import time
+import weakref
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s2f_deploy.errors import InputError
+from s2f_deploy.ir.graph import Graph
+from s2f_sim.counting import Counter, add_samples
+from s2f_sim.engine import Engine, Walk
+from s2f_sim.events import EventsEngine
+from s2f_sim.reference import ReferenceEngine
+from s2f_sim.run import LayerCounts, Run
+
+EngineName = Literal["events", "reference"]
+SAMPLE_RANK = 3
+
+
+class Simulator:
+    """One graph made ready for one engine; reusable for any number of inputs.
+
+    Args:
+        graph: at EVENT level.
+        engine: ``events`` accumulates spikes, ``reference`` computes densely.
+        threads: of the ``events`` engine; all cores if None.
+    """
+
+    def __init__(
+        self, graph: Graph, engine: EngineName = "events", threads: int | None = None
+    ) -> None:
+        self.graph, self.engine_name = graph, engine
+        self._engine: Engine = (
+            EventsEngine(graph, threads) if engine == "events" else ReferenceEngine(graph)
+        )
+        self._counter = Counter(graph)
+        self._input = next(graph.select("input"))
+        neurons = list(graph.select("integrate_fire"))
+        self.levels = max((node["levels"] for node in neurons), default=1)
+        self.windows = max((node["window"] for node in neurons), default=0)
+
+    def run(
+        self,
+        x: NDArray[np.float32],
+        timesteps: int | None = None,
+        forced: Mapping[str, NDArray[np.uint8]] | None = None,
+    ) -> Run:
+        """Simulate a batch, one sample after the other.
+
+        Args:
+            x: float32[B, C, H, W], as the network takes it.
+            timesteps: K; neurons fire in the first K timesteps of their window only. D if None.
+            forced: uint8[B, ...] per neuron layer, handed on in place of what it fired.
+
+        Raises:
+            InputError: the batch does not fit the network, holds non-finite values, or K < 1.
+        """
+        steps = self.levels if timesteps is None else timesteps
+        batch = self._checked(x, steps)
+        began = time.perf_counter()
+        walks = []
+        layers: tuple[LayerCounts, ...] = ()
+        for i, sample in enumerate(batch):
+            walk = Walk(self.graph, self._engine, steps)
+            walk.run(sample, {name: counts[i] for name, counts in (forced or {}).items()})
+            counted = self._counter.count(walk.spikes, steps)
+            layers = add_samples(layers, counted) if i else counted
+            walks.append(walk)
+        return Run(
+            outputs=_stacked([walk.outputs for walk in walks]),
+            counts=_stacked([walk.counts for walk in walks]),
+            layers=layers,
+            timesteps=steps,
+            levels=self.levels,
+            windows=self.windows,
+            samples=len(batch),
+            engine=self.engine_name,
+            seconds=time.perf_counter() - began,
+        )
+
+    def _checked(self, x: NDArray[Any], timesteps: int) -> NDArray[np.float32]:
+        shape = self._input.output.shape
+        if x.ndim != SAMPLE_RANK + 1 or x.shape[1:] != shape or not len(x):
+            raise InputError(
+                f"the network takes float32[batch, {', '.join(map(str, shape))}], "
+                f"not {x.dtype}[{', '.join(map(str, x.shape))}]",
+                where=self.graph.name,
+                fix="resize and normalise the image as the network was trained",
+            )
+        if timesteps < 1:
+            raise InputError(
+                f"{timesteps} timesteps leave no time to fire",
+                where="timesteps",
+                fix=f"use 1 to {self.levels}; {self.levels} is exact",
+            )
+        batch = np.ascontiguousarray(x, np.float32)
+        if not np.isfinite(batch).all():
+            raise InputError(
+                "the input holds values that are not finite",
+                where=self.graph.name,
+                fix="check how the image was normalised",
+            )
+        return batch
+
+
+def _stacked(samples: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    return {name: np.stack([sample[name] for sample in samples]) for name in samples[0]}
+
+
+# Weights are laid out once per graph, however often it is simulated; graphs never change.
+_READY: weakref.WeakKeyDictionary[Graph, dict[tuple[str, int | None], Simulator]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def simulate(
+    graph: Graph,
+    x: NDArray[np.float32],
+    timesteps: int | None = None,
+    engine: EngineName = "events",
+    threads: int | None = None,
+) -> Run:
+    """Simulate a batch on an EVENT graph; see ``Simulator.run``."""
+    ready = _READY.setdefault(graph, {})
+    if (engine, threads) not in ready:
+        ready[engine, threads] = Simulator(graph, engine, threads)
+    return ready[engine, threads].run(x, timesteps)
