@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from s2f_deploy.ops.accumulate import accumulate_convolution, accumulate_rows
-from s2f_deploy.ops.aligned import aligned_rows, aligned_zeros, padded_lanes
-from s2f_deploy.ops.depthwise import accumulate_depthwise
-from s2f_deploy.ops.events import build_events, event_capacity, spikes_by_timestep
-from s2f_deploy.ops.firing import fire
+from s2f_sim.kernels.accumulate import accumulate_convolution, accumulate_rows
+from s2f_sim.kernels.aligned import aligned_rows, aligned_zeros, padded_lanes
+from s2f_sim.kernels.depthwise import accumulate_depthwise
+from s2f_sim.kernels.events import build_events, event_capacity, spikes_by_timestep
+from s2f_sim.kernels.firing import fire
 
 LEVELS = 4
 
@@ -124,9 +124,7 @@ def measure(layer: Layer, rng: np.random.Generator, repeats: int) -> Speed:
     def accumulate() -> None:
         steps, pads = (stride, stride), (margin, margin)
         if not layer.outputs:
-            accumulate_depthwise(
-                first, index, weight, membrane, layer.inputs, steps, pads, 0, out
-            )
+            accumulate_depthwise(first, index, weight, membrane, layer.inputs, steps, pads, 0, out)
         elif pointwise:
             accumulate_rows(first, index, weight[0, 0], tokens, 0, len(tokens))
         else:

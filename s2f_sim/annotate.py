@@ -54,9 +54,7 @@ def annotate(
     canvas.text(left, _HEADER + 34, "softmax of the logits", size=9.5, colour=MUTED)
     _draw_bars(canvas, scores, left, _HEADER + 64)
     base = _HEADER + _PHOTO_HEIGHT + 33
-    canvas.text(
-        _MARGIN, base, caption, size=9.5, colour=INK, room=full_width - 2 * _MARGIN
-    )
+    canvas.text(_MARGIN, base, caption, size=9.5, colour=INK, room=full_width - 2 * _MARGIN)
     return canvas.png()
 
 
@@ -91,15 +89,11 @@ def _draw_photograph(
         x0, y0, x1, y1 = seen
         for colour, style in ((INK, "solid"), (PAPER, (0, (5, 4)))):
             axes.add_patch(
-                Rectangle(
-                    (x0, y0), x1 - x0, y1 - y0, fill=False, ec=colour, lw=1.2, ls=style
-                )
+                Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec=colour, lw=1.2, ls=style)
             )
 
 
-def _draw_bars(
-    canvas: Canvas, scores: Sequence[ClassScore], left: float, first: float
-) -> None:
+def _draw_bars(canvas: Canvas, scores: Sequence[ClassScore], left: float, first: float) -> None:
     length = _PANEL_WIDTH - _NUMBER_WIDTH
     for row, score in enumerate(scores):
         top = first + row * _BAR_STEP

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2f_deploy.ir.graph import Node
-from s2f_deploy.ops.accumulate import accumulate_rows
-from s2f_deploy.ops.aligned import aligned_rows, aligned_zeros
-from s2f_deploy.ops.events import build_events, event_capacity
+from s2f_sim.kernels.accumulate import accumulate_rows
+from s2f_sim.kernels.aligned import aligned_rows, aligned_zeros
+from s2f_sim.kernels.events import build_events, event_capacity
 from s2f_sim.workers import Workers
 
 
@@ -36,17 +36,13 @@ def attend(node: Node, inputs: list[Any], workers: Workers) -> NDArray[Any]:
     return result
 
 
-def _scores_first(
-    query: NDArray[Any], key: NDArray[Any], value: NDArray[Any]
-) -> NDArray[Any]:
+def _scores_first(query: NDArray[Any], key: NDArray[Any], value: NDArray[Any]) -> NDArray[Any]:
     """uint8[N, d], uint8[N, d], uint8[N, d_v] -> int32[N, d_v]."""
     scores = _accumulated(key, query.T)
     return _accumulated(value.T, scores)[:, : len(query)].T
 
 
-def _values_first(
-    query: NDArray[Any], key: NDArray[Any], value: NDArray[Any]
-) -> NDArray[Any]:
+def _values_first(query: NDArray[Any], key: NDArray[Any], value: NDArray[Any]) -> NDArray[Any]:
     """uint8[N, d], uint8[N, d], uint8[N, d_v] -> int32[N, d_v]."""
     held = _accumulated(key.T, value)
     return _accumulated(query, held)[:, : value.shape[1]]

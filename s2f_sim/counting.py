@@ -26,13 +26,9 @@ class Counter:
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._nodes = graph.by_name()
-        self._layers = [
-            layer for node in graph.nodes if (layer := self._layer(node)) is not None
-        ]
+        self._layers = [layer for node in graph.nodes if (layer := self._layer(node)) is not None]
 
-    def count(
-        self, spikes: Mapping[str, NDArray[Any]], timesteps: int
-    ) -> tuple[LayerCounts, ...]:
+    def count(self, spikes: Mapping[str, NDArray[Any]], timesteps: int) -> tuple[LayerCounts, ...]:
         """Work of one sample.
 
         Args:
@@ -44,7 +40,7 @@ class Counter:
     def _layer(self, node: Node) -> _Synapses | None:
         if node.op in ("event_conv2d", "event_linear"):
             return self._synapse(node)
-        if node.op in ("conv2d", "linear"):
+        if node.op in ("conv2d", "linear", "affine"):
             source = self._through_wiring(node.inputs[0])
             return self._multiplying(node, "encoding" if source.op == "input" else "readout")
         if node.op == "attention":
@@ -79,9 +75,7 @@ class Counter:
         assert fan_out is not None
         read = self._nodes[node.inputs[0]].output
         reached = fan_out(node, read, self._graph.arrays(node))
-        constant = replace(
-            self._constant(node, "synapse"), inputs=read.channels * read.positions
-        )
+        constant = replace(self._constant(node, "synapse"), inputs=read.channels * read.positions)
         return _Synapses(constant, ((source.name, reached),))
 
     def _multiplying(self, node: Node, kind: Kind) -> _Synapses:
@@ -120,9 +114,7 @@ class Counter:
         return adds
 
 
-def _counted(
-    layer: _Synapses, spikes: Mapping[str, NDArray[Any]], timesteps: int
-) -> LayerCounts:
+def _counted(layer: _Synapses, spikes: Mapping[str, NDArray[Any]], timesteps: int) -> LayerCounts:
     if not layer.sources:
         return layer.constant
     arrived = sum(spikes[name].sum(1) for name, _ in layer.sources)

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from s2f_deploy.ir.graph import DType, Graph, Node, TensorType
 from s2f_deploy.ops import OPS
-from s2f_deploy.ops.aligned import aligned_rows
-from s2f_deploy.ops.events import spikes_by_timestep
-from s2f_deploy.ops.firing import fire
 from s2f_sim.attention import attend
+from s2f_sim.kernels.aligned import aligned_rows
+from s2f_sim.kernels.events import spikes_by_timestep
+from s2f_sim.kernels.firing import fire
 from s2f_sim.synapses import Synapse, prepare
 from s2f_sim.workers import Workers
 
@@ -65,9 +65,7 @@ class EventsEngine:
 
     def spikes(self, node: Node, value: NDArray[Any], timesteps: int) -> NDArray[Any]:
         """int64[timesteps, positions]: a neuron with count n spikes in timesteps 1..n."""
-        fired: NDArray[Any] = spikes_by_timestep(
-            value.reshape(-1, node.output.channels), timesteps
-        )
+        fired: NDArray[Any] = spikes_by_timestep(value.reshape(-1, node.output.channels), timesteps)
         return fired
 
     def _fire(self, node: Node, membrane: NDArray[Any], timesteps: int) -> NDArray[Any]:
@@ -95,4 +93,3 @@ class EventsEngine:
 def _channels_first(output: TensorType, value: NDArray[Any]) -> NDArray[Any]:
     channels_first = value[:, :, : output.channels].transpose(2, 0, 1)
     return np.ascontiguousarray(channels_first).reshape(output.shape)
-

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2f_deploy.ir.graph import Node, TensorType
-from s2f_deploy.ops.accumulate import accumulate_convolution, accumulate_rows
-from s2f_deploy.ops.aligned import aligned_rows, aligned_zeros
-from s2f_deploy.ops.depthwise import accumulate_depthwise
-from s2f_deploy.ops.events import build_events, event_capacity
+from s2f_sim.kernels.accumulate import accumulate_convolution, accumulate_rows
+from s2f_sim.kernels.aligned import aligned_rows, aligned_zeros
+from s2f_sim.kernels.depthwise import accumulate_depthwise
+from s2f_sim.kernels.events import build_events, event_capacity
 from s2f_sim.workers import Workers
 
 
@@ -38,9 +38,7 @@ def prepare(node: Node, source: TensorType, arrays: Sequence[NDArray[Any]]) -> S
         return _Grouped(_by_group(node, source, rows, bias), rows.shape[3] // groups)
     if rows.shape[:2] == (1, 1) and stride == (1, 1) and not any(padding):
         return _Rows(plane, aligned_rows(rows[0, 0]), _padded_bias(bias), levels)
-    return _Convolution(
-        plane, aligned_rows(rows), _padded_bias(bias), levels, stride, padding[:2]
-    )
+    return _Convolution(plane, aligned_rows(rows), _padded_bias(bias), levels, stride, padding[:2])
 
 
 def _padded_bias(bias: NDArray[Any]) -> NDArray[Any]:

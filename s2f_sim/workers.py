@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 # More pieces than threads, so that a thread with silent rows takes work from a busy one.
 PIECES_PER_THREAD = 4
@@ -26,8 +27,5 @@ class Workers:
             return
         pieces = min(rows, self.threads * PIECES_PER_THREAD)
         edges = [rows * piece // pieces for piece in range(pieces + 1)]
-        for future in [
-            self._pool.submit(work, first, last)
-            for first, last in zip(edges, edges[1:], strict=False)
-        ]:
+        for future in [self._pool.submit(work, first, last) for first, last in pairwise(edges)]:
             future.result()

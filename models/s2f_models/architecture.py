@@ -60,9 +60,7 @@ def infer_config(
     matches = [name for name, config in CONFIGS.items() if _agrees(config, visible)]
     if len(matches) == 1:
         config = CONFIGS[matches[0]]
-        notice = (
-            f"widths and depths are those of {matches[0]}: {_hidden(config)} taken from there"
-        )
+        notice = f"widths and depths are those of {matches[0]}: {_hidden(config)} taken from there"
         default = _hidden(config) == _hidden(CONFIGS["e_spikeformer_t"])
         return matches[0], replace(config, num_classes=classes), () if default else (notice,)
     try:
@@ -102,9 +100,7 @@ def _visible(shapes: Mapping[str, Shape]) -> _Visible:
 
 def _sizes(shapes: Mapping[str, Shape], name: str, axes: int) -> Shape:
     if name not in shapes:
-        raise RefusedError(
-            f"the file has no entry {name}, so this is no E-SpikeFormer", _READABLE
-        )
+        raise RefusedError(f"the file has no entry {name}, so this is no E-SpikeFormer", _READABLE)
     shape = shapes[name]
     if len(shape) != axes or not all(1 <= size <= _MAX_WIDTH for size in shape):
         raise RefusedError(

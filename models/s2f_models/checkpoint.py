@@ -164,9 +164,7 @@ def _preprocessing(entries: object) -> dict[str, Scalar | list[Scalar]] | None:
     result: dict[str, Scalar | list[Scalar]] = {}
     for key, value in entries.items():
         if not isinstance(key, str) or not key.isidentifier():
-            raise RefusedError(
-                "the file's 'preprocessing' has a key that is no name", _RECIPE_FIX
-            )
+            raise RefusedError("the file's 'preprocessing' has a key that is no name", _RECIPE_FIX)
         is_list = isinstance(value, list | tuple) and len(value) <= _MAX_LISTED
         result[key] = [_scalar(key, part) for part in value] if is_list else _scalar(key, value)
     return result

@@ -121,7 +121,8 @@ class ConvBlock(nn.Module):
         x = x + self.Conv(x)
         y = self.bn1(self.conv1(self.spike1(x)))
         y = self.bn2(self.conv2(self.spike2(y)))
-        return x + y
+        total: Tensor = x + y
+        return total
 
 
 class Attention(nn.Module):
@@ -180,7 +181,8 @@ class MLP(nn.Module):
         tokens = self.fc1_spike(x.flatten(2))
         tokens = self.fc1_bn(self.fc1_conv(tokens))
         tokens = self.fc2_bn(self.fc2_conv(self.fc2_spike(tokens)))
-        return tokens.reshape(x.shape)
+        y: Tensor = tokens.reshape(x.shape)
+        return y
 
 
 class Block(nn.Module):
@@ -226,7 +228,7 @@ class ESpikeFormer(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """float[B, in_channels, H, W] -> float[B, num_classes]."""
         x = image
-        stages = (
+        stages: tuple[tuple[list[nn.Module], nn.ModuleList], ...] = (
             ([self.downsample1_1], self.ConvBlock1_1),
             ([self.downsample1_2], self.ConvBlock1_2),
             ([self.downsample2], self.ConvBlock2_1),

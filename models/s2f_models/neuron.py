@@ -45,9 +45,7 @@ class _StraightThrough(torch.autograd.Function):
     """Forward: counts / norm. Backward: the gradient / norm where the membrane is in bounds."""
 
     @staticmethod
-    def forward(
-        ctx: Any, membrane: Tensor, levels: int, norm: float, rounding: Rounding
-    ) -> Tensor:
+    def forward(ctx: Any, membrane: Tensor, levels: int, norm: float, rounding: Rounding) -> Tensor:
         ctx.save_for_backward(membrane)
         ctx.bounds = gradient_bounds(levels, rounding)
         ctx.norm = norm
@@ -84,7 +82,11 @@ class IntegerFire(nn.Module):
     def forward(self, membrane: Tensor) -> Tensor:
         """Any shape in, the same shape out."""
         if torch.onnx.is_in_onnx_export():
-            attributes = {"D": self.levels, "norm": self.norm, "rounding": self.rounding}
+            attributes: dict[str, Any] = {
+                "D": self.levels,
+                "norm": self.norm,
+                "rounding": self.rounding,
+            }
             return torch.onnx.ops.symbolic(
                 "s2f::IntegerFire",
                 (membrane,),
@@ -95,8 +97,8 @@ class IntegerFire(nn.Module):
             )
         if self.observer is not None:
             self.observer(spike_counts(membrane.detach(), self.levels, self.rounding))
-        fired = _StraightThrough.apply(membrane, self.levels, self.norm, self.rounding)
-        return cast("Tensor", fired)
+        apply = cast("Callable[..., Tensor]", _StraightThrough.apply)
+        return apply(membrane, self.levels, self.norm, self.rounding)
 
     def extra_repr(self) -> str:
         """Shown by ``print(model)``."""

@@ -81,19 +81,13 @@ _NAMES = frozenset(
         *_qualified("builtins", "object range set slice str tuple"),
         *_qualified("collections", "Counter OrderedDict defaultdict deque"),
         *_qualified("datetime", "date datetime timedelta timezone"),
-        *_qualified(
-            "pathlib", "Path PosixPath PurePath PurePosixPath PureWindowsPath WindowsPath"
-        ),
+        *_qualified("pathlib", "Path PosixPath PurePath PurePosixPath PureWindowsPath WindowsPath"),
         *_qualified("numpy", "dtype ndarray bool_ float16 float32 float64 int32 int64 uint8"),
         *_qualified("numpy.core.multiarray", "_reconstruct scalar"),
         *_qualified("numpy._core.multiarray", "_reconstruct scalar"),
         *_qualified("torch", "Size Tensor device strided contiguous_format preserve_format"),
-        *_qualified(
-            "torch", "bfloat16 bool float16 float32 float64 int16 int32 int64 int8 uint8"
-        ),
-        *_qualified(
-            "torch", "BFloat16Storage BoolStorage ByteStorage CharStorage DoubleStorage"
-        ),
+        *_qualified("torch", "bfloat16 bool float16 float32 float64 int16 int32 int64 int8 uint8"),
+        *_qualified("torch", "BFloat16Storage BoolStorage ByteStorage CharStorage DoubleStorage"),
         *_qualified("torch", "FloatStorage HalfStorage IntStorage LongStorage ShortStorage"),
         *_qualified("torch", "ComplexDoubleStorage ComplexFloatStorage UntypedStorage"),
         *_qualified("torch.storage", "TypedStorage UntypedStorage"),

@@ -114,9 +114,7 @@ def storage_from_id(
     match persistent_id:
         case ("storage", Named() as kind, str(key), str(), int(numel)) if _is_count(numel):
             pass
-        case ("storage", Named() as kind, str(key), str(), int(numel), None) if _is_count(
-            numel
-        ):
+        case ("storage", Named() as kind, str(key), str(), int(numel), None) if _is_count(numel):
             pass
         case _:
             raise RefusedError("the file refers to outside objects as torch.save never does")

@@ -114,9 +114,7 @@ class _ZipReader:
         order = f"{self.folder}byteorder"
         if order in self.members and self.archive.read(order) != b"little":
             raise RefusedError("the file was not saved on a little-endian machine", _SAVE_AGAIN)
-        return read_pickle(
-            BytesIO(self.archive.read(f"{self.folder}data.pkl")), self.persistent
-        )
+        return read_pickle(BytesIO(self.archive.read(f"{self.folder}data.pkl")), self.persistent)
 
     def persistent(self, persistent_id: object) -> object:
         """A storage whose member has the size the pickle says."""
@@ -185,9 +183,7 @@ class _LegacyReader:
         match persistent_id:
             case ("module", kind, *_):
                 return kind
-        storage = storage_from_id(
-            persistent_id, lambda key: partial(self.values.__getitem__, key)
-        )
+        storage = storage_from_id(persistent_id, lambda key: partial(self.values.__getitem__, key))
         if isinstance(storage, StandIn):
             # Without its element size the storages behind it cannot be found.
             raise RefusedError(f"the file stores values as {storage.named}", _SAVE_AGAIN)

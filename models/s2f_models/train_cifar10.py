@@ -30,7 +30,15 @@ from s2f_models.registry import create
 ARCH = "e_spikeformer_cifar10"
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 PIXEL_PADDING = 4
+PREPROCESSING = {
+    "resize": 32,
+    "crop": 32,
+    "interpolation": "bicubic",
+    "mean": list(MEAN),
+    "std": list(STD),
+}
 FULL_PRECISION_EPOCHS = 2
+LARGEST_GRADIENT_NORM = 2.0
 SMALL_SIDE = 24
 
 
@@ -87,7 +95,7 @@ def accuracy(model: nn.Module, pixels: Tensor, labels: Tensor) -> float:
     with torch.inference_mode():
         hits = sum(
             int((model(normalise(p)).argmax(1) == y).sum())
-            for p, y in zip(pixels.split(500), labels.split(500), strict=True)
+            for p, y in zip(torch.split(pixels, 500), torch.split(labels, 500), strict=True)
         )
     return hits / len(pixels)
 
@@ -98,13 +106,6 @@ def round_to_half(model: nn.Module) -> None:
         for tensor in (*model.parameters(), *model.buffers()):
             if tensor.is_floating_point():
                 tensor.copy_(tensor.half().float())
-
-
-def save(path: Path, state: dict[str, Any]) -> None:
-    """Replace ``path`` in one step."""
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    os.replace(partial, path)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -123,6 +124,77 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+class Training:
+    """Model, optimiser and schedule of one run of the recipe."""
+
+    def __init__(self, args: argparse.Namespace, steps_per_epoch: int, classes: list[str]) -> None:
+        self.args, self.classes = args, classes
+        self.steps_per_epoch = steps_per_epoch
+        self.model = create(ARCH, num_classes=len(classes))
+        use_fast_depthwise_gradient(self.model)
+        kernels = [p for p in self.model.parameters() if p.ndim > 1]
+        vectors = [p for p in self.model.parameters() if p.ndim <= 1]
+        groups = [
+            {"params": kernels, "weight_decay": args.decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW(groups, lr=args.rate)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer, args.rate, args.epochs * steps_per_epoch, pct_start=0.15
+        )
+
+    def resume(self) -> int:
+        """Go on from the saved state; returns the first epoch that is still to do."""
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            saved = torch.load(self.args.out)
+        self.model.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.schedule.load_state_dict(saved["schedule"])
+        return int(saved["epoch"]) + 1
+
+    def train_epoch(self, epoch: int, pixels: Tensor, labels: Tensor) -> float:
+        """One pass over the training images; returns the mean loss."""
+        # A generator per epoch, so that a resumed run sees what an unbroken one would.
+        generator = torch.Generator().manual_seed(self.args.seed * 10_000 + epoch)
+        self.model.train()
+        # bfloat16 while learning coarsely, then let the statistics settle in full precision.
+        coarse = epoch < self.args.epochs - FULL_PRECISION_EPOCHS
+        # Small images first: nearly as instructive, at little more than half the price.
+        side = SMALL_SIDE if epoch < self.args.small_epochs else pixels.shape[-1]
+        total = 0.0
+        for x, y in batches(pixels, labels, self.args.batch, side, generator):
+            with torch.autocast("cpu", torch.bfloat16, enabled=coarse):
+                logits = self.model(x).float()
+            loss = F.cross_entropy(logits, y, label_smoothing=self.args.smoothing)
+            self.optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            nn.utils.clip_grad_norm_(self.model.parameters(), LARGEST_GRADIENT_NORM)
+            self.optimizer.step()
+            self.schedule.step()
+            total += float(loss.detach())
+        return total / self.steps_per_epoch
+
+    def save(self, epoch: int) -> None:
+        """Replace the checkpoint in one step; the last one is for deployment only."""
+        state: dict[str, Any] = {
+            "model": self.model.state_dict(),
+            "epoch": epoch,
+            "args": argparse.Namespace(**{k: str(v) for k, v in vars(self.args).items()}),
+            "arch": ARCH,
+            "D": self.model.config.levels,
+            "classes": self.classes,
+            "preprocessing": PREPROCESSING,
+        }
+        if epoch < self.args.epochs - 1:
+            state |= {
+                "optimizer": self.optimizer.state_dict(),
+                "schedule": self.schedule.state_dict(),
+            }
+        partial = self.args.out.with_suffix(".partial")
+        torch.save(state, partial)
+        os.replace(partial, self.args.out)
+
+
 def main() -> None:
     """Train, save after every epoch, and print one line of JSON per epoch."""
     args = parse_arguments()
@@ -131,64 +203,21 @@ def main() -> None:
     torch.set_flush_denormal(True)
     pixels, labels, classes = read_archive(args.archive, "train")
     test_pixels, test_labels, _ = read_archive(args.archive, "test")
-    model = create(ARCH, num_classes=len(classes))
-    use_fast_depthwise_gradient(model)
-    kernels = [p for p in model.parameters() if p.ndim > 1]
-    vectors = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [
-        {"params": kernels, "weight_decay": args.decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=args.rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, args.rate, args.epochs * (len(pixels) // args.batch), pct_start=0.15
-    )
-    start = 0
-    if args.resume and args.out.exists():
-        with torch.serialization.safe_globals([argparse.Namespace, type(args.out)]):
-            saved = torch.load(args.out)
-        model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        schedule.load_state_dict(saved["schedule"])
-        start = saved["epoch"] + 1
+    training = Training(args, len(pixels) // args.batch, classes)
+    start = training.resume() if args.resume and args.out.exists() else 0
     for epoch in range(start, args.epochs):
         began = time.perf_counter()
-        # A generator per epoch, so that a resumed run sees what an unbroken one would.
-        generator = torch.Generator().manual_seed(args.seed * 10_000 + epoch)
-        model.train()
-        # bfloat16 while learning coarsely, then let the statistics settle in full precision.
-        coarse = epoch < args.epochs - FULL_PRECISION_EPOCHS
-        total = 0.0
-        # Small images first: nearly as instructive, at little more than half the price.
-        side = SMALL_SIDE if epoch < args.small_epochs else pixels.shape[-1]
-        for x, y in batches(pixels, labels, args.batch, side, generator):
-            with torch.autocast("cpu", torch.bfloat16, enabled=coarse):
-                logits = model(x).float()
-            loss = F.cross_entropy(logits, y, label_smoothing=args.smoothing)
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 2.0)
-            optimizer.step()
-            schedule.step()
-            total += float(loss.detach())
-        last = epoch == args.epochs - 1
-        if last:
-            round_to_half(model)
+        loss = training.train_epoch(epoch, pixels, labels)
+        if epoch == args.epochs - 1:
+            round_to_half(training.model)
         report = {
             "epoch": epoch,
-            "loss": round(total / (len(pixels) // args.batch), 4),
-            "test_accuracy": accuracy(model, test_pixels, test_labels),
+            "loss": round(loss, 4),
+            "test_accuracy": accuracy(training.model, test_pixels, test_labels),
             "seconds": round(time.perf_counter() - began),
         }
         print(json.dumps(report), flush=True)  # noqa: T201 (a script's own progress)
-        state = {
-            "model": model.state_dict(),
-            "epoch": epoch,
-            "args": argparse.Namespace(**{k: str(v) for k, v in vars(args).items()}),
-        }
-        if not last:
-            state |= {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
-        save(args.out, state)
+        training.save(epoch)
 
 
 if __name__ == "__main__":

@@ -184,9 +184,7 @@ def read_pickle(stream: IO[bytes], persistent: Callable[[object], object]) -> ob
         if opcode.name == "STOP":
             break
         if opcode.name not in _OPCODES:
-            raise RefusedError(
-                f"the file uses the pickle opcode {opcode.name}, unlike torch.save"
-            )
+            raise RefusedError(f"the file uses the pickle opcode {opcode.name}, unlike torch.save")
         _OPCODES[opcode.name](machine, argument)
     (value,) = machine.pop(1)
     return value

@@ -13,22 +13,23 @@ HEADS_RANK = 4  # batch, heads, rows, columns
 def read_product(importer: Importer, node: onnx.NodeProto) -> Value:
     """``q kᵀ`` or ``kᵀ v`` is kept back; the product with the third operand is the attention."""
     left, right = (importer.values[name] for name in node.input)
-    if isinstance(left, Product) and isinstance(right, View):
-        # (q kᵀ) v
-        if left.association == "qk_v" and _shown(importer, right, left.heads) == "tokens":
-            return _attention(importer, node, (*left.operands, right), left)
-    if isinstance(left, View) and isinstance(right, Product):
-        # q (kᵀ v)
-        if right.association == "q_kv" and _shown(importer, left, right.heads) == "tokens":
-            return _attention(importer, node, (left, *right.operands), right)
-    if isinstance(left, View) and isinstance(right, View):
-        return _first_product(importer, node, left, right)
-    raise _no_attention(node)
+    match left, right:
+        case View(), View():
+            return _first_product(importer, node, left, right)
+        case Product(association="qk_v"), View():
+            first, operands = left, (*left.operands, right)
+            last = right
+        case View(), Product(association="q_kv"):
+            first, operands = right, (left, *right.operands)
+            last = left
+        case _:
+            raise _no_attention(node)
+    if _shown(importer, last, first.heads) != "tokens":
+        raise _no_attention(node)
+    return _attention(importer, node, operands, first)
 
 
-def _first_product(
-    importer: Importer, node: onnx.NodeProto, left: View, right: View
-) -> Product:
+def _first_product(importer: Importer, node: onnx.NodeProto, left: View, right: View) -> Product:
     if len(left.shape) != HEADS_RANK or len(right.shape) != HEADS_RANK:
         raise _no_attention(node)
     heads = left.shape[1]

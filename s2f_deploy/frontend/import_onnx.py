@@ -69,7 +69,8 @@ def import_onnx(content: bytes, name: str) -> Graph:
                 )
             importer.values[node.output[0]] = reader(importer, node)
         except UnsupportedPatternError:
-            if not set(node.output) <= tail:
+            # Spikes are read on the chip or not at all; the host takes real values.
+            if not set(node.output) <= tail or importer.reads_spikes(node):
                 raise
             deferred.update(node.output)
     _read_outputs(importer, model, deferred)
@@ -145,9 +146,7 @@ def _read_outputs(importer: Importer, model: onnx.ModelProto, deferred: set[str]
                 where=info.name,
                 fix="rename the output",
             )
-        made = Node(
-            info.name, "output", (source,), (), importer.nodes[source].output, info.name
-        )
+        made = Node(info.name, "output", (source,), (), importer.nodes[source].output, info.name)
         importer.nodes[info.name] = made
 
 

@@ -71,6 +71,15 @@ class Importer:
             node, f"input {position} {kind}", "only spikes and currents can be computed with"
         )
 
+    def reads_spikes(self, node: onnx.NodeProto) -> bool:
+        """Whether an input of an ONNX node is what a neuron emits."""
+        views = [self.values.get(name) for name in node.input]
+        sources = [self.nodes[view.node] for view in views if isinstance(view, View)]
+        return any(
+            (self.nodes[s.inputs[0]] if s.op == "reshape" else s).op == "integer_fire"
+            for s in sources
+        )
+
     def laid_out(self, node: onnx.NodeProto, view: View) -> str:
         """Name of a node whose result has the tensor's own shape, channels first.
 
@@ -90,9 +99,7 @@ class Importer:
         name = f"{view.node}.as_{'x'.join(map(str, shape[1:])) or 'vector'}"
         if name not in self.nodes:
             output = TensorType(shape, source.output.dtype, source.output.levels)
-            self.nodes[name] = Node(
-                name, "reshape", (view.node,), (), output, source.origin, ()
-            )
+            self.nodes[name] = Node(name, "reshape", (view.node,), (), output, source.origin, ())
         return name
 
     def name_for(self, node: onnx.NodeProto) -> str:
@@ -133,9 +140,7 @@ class Importer:
         )
         types = [self.nodes[i].output for i in inputs]
         inferred = OPS[op].infer_type(made, types, list(arrays.values()))
-        made = Node(
-            name, op, inputs, tuple(params), inferred, made.origin, made.attributes
-        )
+        made = Node(name, op, inputs, tuple(params), inferred, made.origin, made.attributes)
         self.nodes[name] = made
         self.params |= {key: np.ascontiguousarray(array) for key, array in params.items()}
         return whole(name, inferred)

@@ -52,6 +52,6 @@ def _round(rounding: str) -> list[onnx.NodeProto]:
     ]
 
 
-def _reference(name: str, to: str, kind: int) -> onnx.AttributeProto:
+def _reference(name: str, to: str, kind: onnx.AttributeProto.AttributeType) -> onnx.AttributeProto:
     """Attribute ``name`` of a body node, taken from attribute ``to`` of the function's call."""
     return onnx.AttributeProto(name=name, ref_attr_name=to, type=kind)

@@ -119,12 +119,10 @@ def _read(members: zipfile.ZipFile, name: str) -> bytes:
 
 
 def _checked(meta: Any) -> dict[str, Any]:
-    if not isinstance(meta, dict) or not isinstance(meta.get("metadata"), dict):
-        raise ValueError("meta.json holds no metadata")
-    if meta.get("schema") != SCHEMA:
-        raise ValueError(f"schema {meta.get('schema')!r} is not {SCHEMA}")
-    metadata: dict[str, Any] = meta["metadata"]
-    return metadata
+    match meta:
+        case {"schema": int(schema), "metadata": dict(metadata)} if schema == SCHEMA:
+            return {str(key): value for key, value in metadata.items()}
+    raise ValueError(f"meta.json is not of schema {SCHEMA}")
 
 
 def _damaged(path: str | os.PathLike[str], why: str) -> ArtefactError:

@@ -1,8 +1,8 @@
 """The printed form of a graph, and its parser: ``parse(print_graph(g))`` has equal nodes.
 
-    graph net event
-      %image: float32[3,32,32] = input()  # image
-      %conv: float32[8,16,16] = conv2d(%image, @conv.weight) {stride=[2,2]}  # node_Conv_0
+graph net event
+  %image: float32[3,32,32] = input()  # image
+  %conv: float32[8,16,16] = conv2d(%image, @conv.weight) {stride=[2,2]}  # node_Conv_0
 """
 
 import json

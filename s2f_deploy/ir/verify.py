@@ -9,7 +9,7 @@ from s2f_deploy.ops import OPS
 # Operations that take counts and give membranes, by accumulation alone.
 ACCUMULATING = frozenset({"event_conv2d", "event_linear", "attention"})
 # Operations that multiply: legal in an EVENT graph on real values only, and counted as MAC.
-MULTIPLYING = frozenset({"conv2d", "linear"})
+MULTIPLYING = frozenset({"conv2d", "linear", "affine"})
 
 
 def verify(graph: Graph) -> None:

@@ -47,7 +47,7 @@ def dense(node: Node, inputs: Arrays, params: Arrays) -> NDArray[Any]:
         attended = value @ (query.transpose(0, 2, 1) @ key).transpose(0, 2, 1)
     else:
         attended = (value @ key.transpose(0, 2, 1)) @ query
-    result = attended.reshape(node.output.shape)
+    result: NDArray[Any] = attended.reshape(node.output.shape)
     return result.astype(np.int32) if node.output.dtype is DType.INT32 else result
 
 

@@ -120,7 +120,8 @@ def _synapses(node: Node, source: TensorType, shape: tuple[int, ...]) -> NDArray
             strict=True,
         )
     ]
-    return np.outer(*axes).ravel() * (out_channels // node["groups"])
+    reached: NDArray[Any] = np.outer(*axes).ravel() * (out_channels // node["groups"])
+    return reached
 
 
 def fan_out(node: Node, source: TensorType, params: Arrays) -> NDArray[Any]:
@@ -150,12 +151,10 @@ def padded_macs(node: Node, _: Sequence[TensorType], params: Arrays) -> int:
 
 def roundings(_: Node, __: Sequence[TensorType], params: Arrays) -> int:
     """A product and a sum per tap and source channel at most, and the bias."""
-    return params[0][0].size + 1
+    return int(params[0][0].size) + 1
 
 
-CONV2D = Op(
-    "conv2d", EVERY_LEVEL, infer_type, dense, fan_out, dense_macs, padded_macs, roundings
-)
+CONV2D = Op("conv2d", EVERY_LEVEL, infer_type, dense, fan_out, dense_macs, padded_macs, roundings)
 EVENT_CONV2D = Op(
     "event_conv2d",
     EVENT_ONLY,

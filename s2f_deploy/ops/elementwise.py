@@ -47,7 +47,7 @@ def infer_affine(node: Node, inputs: Sequence[TensorType], params: Arrays) -> Te
 
 
 def dense_affine(node: Node, inputs: Arrays, params: Arrays) -> NDArray[Any]:
-    """value · scale + shift, per channel."""
+    """Value · scale + shift, per channel."""
     del node
     value = inputs[0].astype(np.result_type(inputs[0], np.float32))
     scale, shift = (per_channel(vector, value).astype(value.dtype) for vector in params)
@@ -73,6 +73,11 @@ def affine_roundings(_: Node, __: Sequence[TensorType], ___: Arrays) -> int:
     return 2
 
 
+def affine_macs(node: Node, _: Sequence[TensorType], __: Arrays) -> int:
+    """One product per element."""
+    return node.output.channels * node.output.positions
+
+
 def batch_norm_roundings(_: Node, __: Sequence[TensorType], ___: Arrays) -> int:
     """ε added, root, quotient, mean, product, sum, in whichever order they are taken.
 
@@ -82,7 +87,15 @@ def batch_norm_roundings(_: Node, __: Sequence[TensorType], ___: Arrays) -> int:
 
 
 ADD = Op("add", EVERY_LEVEL, infer_sum, dense_sum, roundings=one_rounding)
-AFFINE = Op("affine", FLOAT_ONLY, infer_affine, dense_affine, roundings=affine_roundings)
+AFFINE = Op(
+    "affine",
+    EVERY_LEVEL,
+    infer_affine,
+    dense_affine,
+    dense_macs=affine_macs,
+    padded_macs=affine_macs,
+    roundings=affine_roundings,
+)
 BATCH_NORM = Op(
     "batch_norm", FLOAT_ONLY, infer_affine, dense_batch_norm, roundings=batch_norm_roundings
 )

@@ -65,7 +65,7 @@ def macs(_: Node, __: Sequence[TensorType], params: Arrays) -> int:
 
 def roundings(_: Node, __: Sequence[TensorType], params: Arrays) -> int:
     """A product and a sum per input at most, and the bias."""
-    return params[0].shape[1] + 1
+    return int(params[0].shape[1]) + 1
 
 
 LINEAR = Op("linear", EVERY_LEVEL, infer_type, dense, fan_out, macs, macs, roundings)

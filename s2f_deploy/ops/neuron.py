@@ -20,7 +20,8 @@ from s2f_deploy.ops.op import BEFORE_EVENT, EVENT_ONLY, Arrays, Op
 def round_counts(membrane: NDArray[Any], levels: int, rounding: str) -> NDArray[Any]:
     """clip, then round, halves to even or up; the membrane's own dtype, any shape."""
     clipped = np.clip(membrane, 0, levels)
-    return np.rint(clipped) if rounding == "half_even" else np.floor(clipped + 0.5)
+    rounded: NDArray[Any] = np.rint(clipped) if rounding == "half_even" else np.floor(clipped + 0.5)
+    return rounded
 
 
 def infer_fire(node: Node, inputs: Sequence[TensorType], params: Arrays) -> TensorType:
@@ -39,9 +40,7 @@ def dense_fire(node: Node, inputs: Arrays, params: Arrays) -> NDArray[Any]:
     return quotient
 
 
-def infer_integrate_fire(
-    node: Node, inputs: Sequence[TensorType], params: Arrays
-) -> TensorType:
+def infer_integrate_fire(node: Node, inputs: Sequence[TensorType], params: Arrays) -> TensorType:
     """Membranes and comparators[D, C] or [D, 1] -> counts 0..D of the membranes' shape."""
     levels, channels = params[0].shape
     if channels not in (1, inputs[0].channels):

@@ -7,6 +7,7 @@ membrane of the accumulator's own type that does, so that ``u >= comparator`` is
 Source: Yao et al. 2025, Proposition 1, arXiv:2411.16061; design, section 2.
 """
 
+from collections.abc import Callable
 from fractions import Fraction
 from math import ceil, floor
 from typing import Any
@@ -35,8 +36,8 @@ def comparators(
         UnsupportedPatternError: a comparator lies outside the membrane's type.
     """
     pairs = np.broadcast_arrays(scale, shift)
-    smallest = _smallest_int32 if dtype is DType.INT32 else _smallest_float32
-    table = [
+    smallest: Callable[..., Any] = _smallest_int32 if dtype is DType.INT32 else _smallest_float32
+    table: list[list[Any]] = [
         [
             smallest(
                 (Fraction(2 * d - 1, 2) - Fraction(float(t))) / Fraction(float(s)),
@@ -66,7 +67,8 @@ def _smallest_float32(threshold: Fraction, *, strict: bool) -> np.float32:
     nearest = np.float32(float(threshold))
     exact = Fraction(float(nearest))
     if exact > threshold or (exact == threshold and not strict):
-        below = np.nextafter(nearest, np.float32(-np.inf))
+        below: np.float32 = np.nextafter(nearest, np.float32(-np.inf))
         low = Fraction(float(below))
         return below if low > threshold or (low == threshold and not strict) else nearest
-    return np.nextafter(nearest, np.float32(np.inf))
+    above: np.float32 = np.nextafter(nearest, np.float32(np.inf))
+    return above

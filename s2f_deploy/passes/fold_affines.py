@@ -17,24 +17,32 @@ def fold_affines(graph: Graph) -> Graph:
 
     In this order of preference: into the convolution or linear layer that feeds it
     (weight' = scale · weight, bias' = scale · bias + shift); into the affine it feeds; into the
-    neurons it feeds, which keep a positive scale and a shift for their comparators; into the weights it feeds, when
-    it shifts nothing; through the residual sum that feeds it, into both branches. Reshapes
-    between do not matter. Requires and gives a FLOAT graph; ensures that no affine is left.
+    neurons it feeds, which keep a positive scale and a shift for their comparators; into the
+    weights it feeds, when it shifts nothing; through the residual sum that feeds it, into both
+    branches. Reshapes between do not matter. Requires and gives a FLOAT graph; ensures that no
+    affine is left but those that only the host or an output reads.
 
     Raises:
         UnsupportedPatternError: an affine has none of these neighbours to itself.
     """
     while True:
-        found = next(graph.select("affine"), None)
+        folds = (_Fold(graph, affine) for affine in graph.select("affine"))
+        found = next((fold for fold in folds if not fold.stays()), None)
         if found is None:
             return graph
-        graph = _Fold(graph, found).folded()
+        graph = found.folded()
 
 
 @dataclass(frozen=True, slots=True)
 class _Fold:
     graph: Graph
     affine: Node
+
+    def stays(self) -> bool:
+        """Whether this is a read-out that no weights precede: the host's own multiplication."""
+        root, own = self._root()
+        read = {node.op for node in self._readers()} <= {"output", "host"}
+        return read and not (own and root.op in SYNAPSES)
 
     def folded(self) -> Graph:
         """The graph without this affine, or with two of them one step nearer the input."""
@@ -81,37 +89,34 @@ class _Fold:
                 found.append(node)
         return found
 
-    def _without_affine(
-        self, changed: dict[str, Node], arrays: dict[str, NDArray[Any]]
-    ) -> Graph:
+    def _without_affine(self, changed: dict[str, Node], arrays: dict[str, NDArray[Any]]) -> Graph:
         source = self.affine.inputs[0]
-        nodes = {}
-        for name, node in self.graph.by_name().items():
+        nodes: dict[str, Node] = {}
+        for name, original in self.graph.by_name().items():
             if name == self.affine.name:
                 continue
-            node = changed.get(name, node)
+            node = changed.get(name, original)
             inputs = tuple(source if i == self.affine.name else i for i in node.inputs)
-            nodes[name] = replace(node, inputs=inputs)
+            output = node.output
+            if node.op == "reshape":
+                # Behind an attention, what was a scaled real value is now the integer itself.
+                output = replace(nodes[inputs[0]].output, shape=output.shape)
+            nodes[name] = replace(node, inputs=inputs, output=output)
         return self.graph.rebuilt(nodes, dict(self.graph.params) | arrays)
 
-    def _into_source(
-        self, synapse: Node, scale: NDArray[Any], shift: NDArray[Any]
-    ) -> Graph:
+    def _into_source(self, synapse: Node, scale: NDArray[Any], shift: NDArray[Any]) -> Graph:
         weight, bias = self.graph.arrays(synapse)
         by_output = scale.reshape(-1, *[1] * (weight.ndim - 1))
         names = (f"{synapse.name}.folded_weight", f"{synapse.name}.folded_bias")
         by_channel = (vector.reshape(-1, *[1] * (bias.ndim - 1)) for vector in (scale, shift))
         bias_scale, bias_shift = by_channel
-        arrays = dict(
-            zip(names, (weight * by_output, bias * bias_scale + bias_shift), strict=True)
-        )
+        arrays = dict(zip(names, (weight * by_output, bias * bias_scale + bias_shift), strict=True))
         return self._without_affine({synapse.name: replace(synapse, params=names)}, arrays)
 
-    def _into_maps(
-        self, readers: list[Node], scale: NDArray[Any], shift: NDArray[Any]
-    ) -> Graph:
+    def _into_maps(self, readers: list[Node], scale: NDArray[Any], shift: NDArray[Any]) -> Graph:
         """Neurons and other affines have a scale and a shift of their own."""
-        changed, arrays = {}, {}
+        changed: dict[str, Node] = {}
+        arrays: dict[str, NDArray[Any]] = {}
         for reader in readers:
             own_scale, own_shift = self.graph.arrays(reader) or (np.ones(1), np.zeros(1))
             names = (f"{reader.name}.scale", f"{reader.name}.shift")
@@ -120,7 +125,8 @@ class _Fold:
         return self._without_affine(changed, arrays)
 
     def _into_readers(self, synapses: list[Node], scale: NDArray[Any]) -> Graph:
-        changed, arrays = {}, {}
+        changed: dict[str, Node] = {}
+        arrays: dict[str, NDArray[Any]] = {}
         for synapse in synapses:
             weight = self.graph.params[synapse.params[0]]
             if scale.size > 1 and synapse.op == "conv2d" and synapse["groups"] > 1:
@@ -135,7 +141,7 @@ class _Fold:
         return self._without_affine(changed, arrays)
 
     def _into_branches(self, total: Node, scale: NDArray[Any], shift: NDArray[Any]) -> Graph:
-        """scale · (a + b) + shift = (scale · a + shift) + scale · b."""
+        """Scale · (a + b) + shift = (scale · a + shift) + scale · b."""
         nodes: dict[str, Node] = {}
         arrays = dict(self.graph.params)
         for name, node in self._without_affine({}, {}).by_name().items():

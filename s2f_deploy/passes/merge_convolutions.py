@@ -56,6 +56,4 @@ def _merged(graph: Graph, first: Node, second: Node) -> Graph:
         for name, node in graph.by_name().items()
         if name != first.name
     }
-    return graph.rebuilt(
-        nodes, dict(graph.params) | dict(zip(names, (weight, bias), strict=True))
-    )
+    return graph.rebuilt(nodes, dict(graph.params) | dict(zip(names, (weight, bias), strict=True)))

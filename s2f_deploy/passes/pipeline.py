@@ -47,5 +47,4 @@ def lower(path: str | os.PathLike[str], arithmetic: Arithmetic = "float32") -> G
         raise ValueError(f"arithmetic {arithmetic!r} is not float32")
     content = read_model(path)
     graph = import_onnx(content, "".join(Path(path).stem.split()) or "network")
-    lowered = run_passes(graph, EVENT_PASSES)
-    return lowered
+    return run_passes(graph, EVENT_PASSES)

@@ -59,9 +59,7 @@ def _integrate_fire(
     return changed.with_attributes(levels=node["levels"], window=window)
 
 
-def _synapse(
-    graph: Graph, node: Node, source: TensorType, params: dict[str, NDArray[Any]]
-) -> Node:
+def _synapse(graph: Graph, node: Node, source: TensorType, params: dict[str, NDArray[Any]]) -> Node:
     weight, bias = (array.astype(np.float32) for array in graph.arrays(node))
     if source.dtype is DType.COUNT:
         weight = weight.transpose(2, 3, 1, 0) if node.op == "conv2d" else weight.T

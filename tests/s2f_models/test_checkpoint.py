@@ -6,16 +6,13 @@ from contextlib import suppress
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from golden_weights import fill_golden, golden_image
-from torch import Tensor, nn
+from torch import Tensor
 
 from s2f_models import CheckpointError, ESpikeFormer, ModelError, create, load_checkpoint
-from s2f_models.architecture import infer_config
-from s2f_models.registry import CONFIGS
 
 State = dict[str, Tensor]
 
@@ -48,34 +45,6 @@ def assert_same(loaded: ESpikeFormer, expected: State) -> None:
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
-def prefixed(state: State, prefix: str) -> State:
-    return {prefix + name: tensor for name, tensor in state.items()}
-
-
-@pytest.mark.parametrize(
-    ("wrap", "container"),
-    [
-        (lambda s: s, ""),
-        (lambda s: {"model": s, "optimizer": {}, "epoch": 7, "scaler": {}}, "model"),
-        (lambda s: {"state_dict": s, "meta": {"epoch": 1}}, "state_dict"),
-        (lambda s: {"model_ema": s}, "model_ema"),
-        (lambda s: {"model_ema": {"module": s, "decay": 0.9}}, "model_ema.module"),
-        (lambda s: {"model": {"state_dict": s}}, "model.state_dict"),
-        (lambda s: prefixed(s, "module."), ""),
-        (lambda s: {"state_dict": prefixed(s, "backbone.")}, "state_dict"),
-        (lambda s: {"model": prefixed(s, "module.model.backbone.")}, "model"),
-    ],
-)
-def test_every_container_is_read(
-    wrap: Callable[[State], object], container: str, state: State, tmp_path: Path
-) -> None:
-    path = save(wrap(state), tmp_path)
-    loaded, info = load_checkpoint(path)
-    assert_same(loaded, state)
-    assert info.container == container
-    assert info.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def test_upstreams_container_is_read(model: ESpikeFormer, tmp_path: Path) -> None:
     image = torch.from_numpy(golden_image((2, 3, 32, 32))).float()
     optimizer = torch.optim.AdamW(model.parameters())
@@ -86,31 +55,16 @@ def test_upstreams_container_is_read(model: ESpikeFormer, tmp_path: Path) -> Non
         "scaler": {"scale": 65536.0},
         "args": argparse.Namespace(lr=6e-4, output_dir=Path("out"), model="small"),
     }
-    loaded, info = load_checkpoint(str(save(saved, tmp_path)))
+    path = save(saved, tmp_path)
+    loaded, info = load_checkpoint(str(path))
+    assert info.container == "model"
+    assert info.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert not loaded.training
     assert torch.equal(loaded(image), model(image))
     assert (info.arch, info.D, info.D_assumed) == ("custom", 4, True)
     assert (info.classes, info.preprocessing) == (None, None)
     assert any("the file does not say D; 4 assumed: pass D" in text for text in info.notices)
     assert any("8 heads and strides 2, 2, 2, 2, 1 assumed" in text for text in info.notices)
-
-
-def test_plain_weights_are_preferred_to_averaged_ones(state: State, tmp_path: Path) -> None:
-    averaged = {name: tensor + 1 for name, tensor in state.items()}
-    path = save({"model_ema": prefixed(averaged, "module."), "model": state}, tmp_path)
-    loaded, info = load_checkpoint(path)
-    assert_same(loaded, state)
-    assert "the weights under 'model_ema' were left out" in info.notices
-
-
-@pytest.mark.parametrize("name", list(CONFIGS))
-def test_published_network_is_recognised(name: str) -> None:
-    with torch.device("meta"):
-        published = create(name, num_classes=21)
-    shapes = {key: tuple(tensor.shape) for key, tensor in published.state_dict().items()}
-    found, config, notices = infer_config(shapes)
-    assert (found, config) == (name, published.config)
-    assert bool(notices) == (name == "e_spikeformer_cifar10")
 
 
 def test_heads_and_strides_come_from_the_registry(tmp_path: Path) -> None:
@@ -194,9 +148,7 @@ def test_half_precision_is_widened(state: State, tmp_path: Path) -> None:
     for dtype, name in ((torch.float16, "float16"), (torch.bfloat16, "bfloat16")):
         half = {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}
         loaded, info = load_checkpoint(save(half, tmp_path))
-        assert_same(
-            loaded, {k: v.float() if k in floats(state) else v for k, v in half.items()}
-        )
+        assert_same(loaded, {k: v.float() if k in floats(state) else v for k, v in half.items()})
         assert {p.dtype for p in loaded.parameters()} == {torch.float32}
         assert f"the weights are {name} in the file and were widened" in info.notices
 
@@ -254,12 +206,6 @@ def test_counters_and_profiler_leftovers_do_not_matter(state: State, tmp_path: P
             r"no entry block3\.1\.conv\.pwconv1\.0\.weight.* and \d+ more entries",
         ),
         (lambda s: s | {"x\x1b": torch.zeros(1)}, r"entry x\\x1b belongs to no layer"),
-        (lambda s: s | {"head.bias": "0"}, r"entry head\.bias of the state dict is no tensor"),
-        (lambda s: {**s, 3: torch.zeros(1)}, "entry int of the state dict is no tensor"),
-        (
-            lambda s: s | {"module.head.bias": torch.zeros(3)},
-            r"two entries are called head\.bias",
-        ),
         (lambda s: s | {KERNEL: s[KERNEL].to(torch.int8)}, rf"{KERNEL} holds torch\.int8"),
         (lambda s: s | {KERNEL: s[KERNEL] / 0}, rf"{KERNEL} has values that are not finite"),
         (lambda s: s | {"head.bias": torch.full((3,), torch.nan)}, r"head\.bias has values"),
@@ -267,19 +213,6 @@ def test_counters_and_profiler_leftovers_do_not_matter(state: State, tmp_path: P
             lambda s: s | {"head.bias": torch.zeros(1).expand(3)},
             "more elements than its storage",
         ),
-        (
-            lambda _: {"model": {}},
-            "no state dict in here, but a dictionary with the keys model",
-        ),
-        (lambda _: {}, r"the keys \(none\)"),
-        (lambda s: [s], "an object of type list"),
-        (lambda _: torch.zeros(3), "an object of type StoredTensor"),
-        (
-            lambda _: nn.Linear(1, 1),
-            r"whole pickled object of class torch\.nn\.modules\.linear",
-        ),
-        (lambda _: {"model": nn.Linear(1, 1)}, "whole pickled object of class"),
-        (lambda _: {"args": argparse.Namespace(), "epoch": 1}, "the keys args, epoch"),
     ],
 )
 def test_weights_that_do_not_fit_are_refused(
@@ -296,29 +229,12 @@ def without(state: State, missing: str) -> State:
     return {name: tensor for name, tensor in state.items() if name != missing}
 
 
-@pytest.mark.parametrize(
-    "divide", [{"embed_dims": (4, 4, 8, 12)}, {"embed_dims": (4, 4, 20, 8)}]
-)
-def test_widths_eight_heads_do_not_divide_need_a_name(
-    divide: dict[str, Any], tmp_path: Path
-) -> None:
-    odd = create("e_spikeformer_t", **divide, depths=(1, 1), num_heads=4)
-    with pytest.raises(CheckpointError, match="does not divide by 8 heads"):
-        load_checkpoint(save(odd.state_dict(), tmp_path))
-
-
-def test_other_ratios_and_channels_are_inferred(tmp_path: Path) -> None:
-    events = create("e_spikeformer_t", embed_dims=(4, 6, 8, 16), depths=(2, 0), in_channels=2)
-    loaded, info = load_checkpoint(save(events.state_dict(), tmp_path))
-    assert loaded.config == info.config == events.config
-
-
 def test_flipped_bits_give_a_network_or_one_error(state: State, tmp_path: Path) -> None:
     buffer, source = BytesIO(), random.Random(4)
     torch.save({"model": state}, buffer, _use_new_zipfile_serialization=False)
     content, path = buffer.getvalue(), tmp_path / "x.pth"
     names = content.index(b"head.bias")
-    for _ in range(60):
+    for _ in range(40):
         damaged = bytearray(content)
         damaged[source.randrange(names)] ^= 1 << source.randrange(8)
         path.write_bytes(damaged)

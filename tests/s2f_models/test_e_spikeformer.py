@@ -24,9 +24,7 @@ def test_network_is_the_published_one(golden: str, name: str) -> None:
     assert shapes == record["state_dict"]
 
     fill_golden(model, record["gain"])
-    image = torch.from_numpy(
-        golden_image(tuple(record["input"]["shape"]), record["input"]["seed"])
-    )
+    image = torch.from_numpy(golden_image(tuple(record["input"]["shape"]), record["input"]["seed"]))
     with torch.inference_mode(), record_counts(model) as counts:
         output = model(image)
 

@@ -14,9 +14,7 @@ levels = st.integers(1, 255)
 dtypes = st.sampled_from([torch.float32, torch.float64])
 # Multiples of a quarter are exact in both types and hit every tie.
 quarters = st.integers(-8, 1100).map(lambda n: n / 4)
-membranes = st.lists(
-    st.one_of(quarters, st.floats(-1e6, 1e6, width=32)), min_size=1, max_size=20
-)
+membranes = st.lists(st.one_of(quarters, st.floats(-1e6, 1e6, width=32)), min_size=1, max_size=20)
 
 
 def by_hand(u: float, D: int, rounding: Rounding) -> int:

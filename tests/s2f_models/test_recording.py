@@ -27,9 +27,7 @@ def test_counts_are_recorded_in_firing_order() -> None:
     with record_counts(model) as counts:
         model(X)
     assert list(counts) == ["late", "early", "early#2"]
-    assert all(
-        count.dtype is torch.uint8 and count.shape == X.shape for count in counts.values()
-    )
+    assert all(count.dtype is torch.uint8 and count.shape == X.shape for count in counts.values())
     late = spike_counts(X, 4, "half_even")
     assert torch.equal(counts["late"], late.to(torch.uint8))
     assert torch.equal(counts["early#2"], ((late / 4 + X).clamp(0, 4)).round().to(torch.uint8))

@@ -48,9 +48,7 @@ def test_view_is_what_torch_makes_of_it(
         (2**61, (2,), (2**61,)),
     ],
 )
-def test_view_past_its_storage_is_refused(
-    offset: object, shape: object, stride: object
-) -> None:
+def test_view_past_its_storage_is_refused(offset: object, shape: object, stride: object) -> None:
     with pytest.raises(RefusedError):
         rebuild_tensor(REBUILD, (STORAGE, offset, shape, stride, False, None))
 

@@ -7,7 +7,7 @@ from llvmlite import ir
 from numba import types
 from numpy.typing import NDArray
 
-from s2f_deploy.ops.kernel import kernel, vector_ir
+from s2f_sim.kernels.kernel import kernel, vector_ir
 
 _BYTES = 64
 _GROUP = 8
@@ -79,9 +79,7 @@ def size_loop(mask: int) -> int:
     return mask.bit_count()
 
 
-def append_loop(
-    index: NDArray[Any], at: int, bits: int, base: int, table: NDArray[Any]
-) -> None:
+def append_loop(index: NDArray[Any], at: int, bits: int, base: int, table: NDArray[Any]) -> None:
     """Plain twin: write 8 table entries of ``bits`` plus ``base``; the caller keeps some."""
     assert at + _GROUP <= index.size
     index[at : at + _GROUP] = table[bits] + np.uint32(base)
@@ -92,10 +90,7 @@ _size = vector_ir(_size_intrinsic, twin=size_loop)
 _append = vector_ir(_append_intrinsic, twin=append_loop)
 
 _SET_BITS = np.array(
-    [
-        [*(b for b in range(_GROUP) if bits >> b & 1), *[0] * _GROUP][:_GROUP]
-        for bits in range(256)
-    ],
+    [[*(b for b in range(_GROUP) if bits >> b & 1), *[0] * _GROUP][:_GROUP] for bits in range(256)],
     np.uint8,
 )
 """uint8[256, 8]: the numbers of the bits set in each byte, ascending."""

@@ -12,7 +12,7 @@ from llvmlite import ir
 from numba import types
 from numpy.typing import NDArray
 
-from s2f_deploy.ops.kernel import kernel, vector_ir
+from s2f_sim.kernels.kernel import kernel, vector_ir
 
 _LANES = 8
 

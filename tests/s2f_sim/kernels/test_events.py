@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from s2f_deploy.ops.events import build_events, event_capacity, spikes_by_timestep
+from s2f_sim.kernels.events import build_events, event_capacity, spikes_by_timestep
 
 Shape = tuple[int, int, int]
 SHAPES = st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 200))

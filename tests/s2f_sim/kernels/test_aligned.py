@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from s2f_deploy.ops.aligned import aligned_rows, aligned_zeros, padded_lanes
+from s2f_sim.kernels.aligned import aligned_rows, aligned_zeros, padded_lanes
 
 
 @pytest.mark.parametrize(("size", "padded"), [(1, 16), (16, 16), (17, 32), (300, 304)])

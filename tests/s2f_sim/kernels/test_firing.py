@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s2f_deploy.ops.aligned import aligned_rows
-from s2f_deploy.ops.firing import fire
+from s2f_sim.kernels.aligned import aligned_rows
+from s2f_sim.kernels.firing import fire
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.int32])

@@ -7,7 +7,7 @@ from llvmlite import ir
 from numba import types
 from numpy.typing import NDArray
 
-from s2f_deploy.ops.kernel import kernel, vector_ir
+from s2f_sim.kernels.kernel import kernel, vector_ir
 
 _LANES = 16
 _I64 = ir.IntType(64)
@@ -46,9 +46,7 @@ def _count_lanes_intrinsic(
         held = builder.load(lanes_at(0, args[1]), align=4)
         none = ir.Constant(ir.VectorType(ir.IntType(8), _LANES), None)
         entry = builder.block
-        head, inside, done = (
-            builder.append_basic_block(part) for part in ("head", "in", "out")
-        )
+        head, inside, done = (builder.append_basic_block(part) for part in ("head", "in", "out"))
         builder.branch(head)
         builder.position_at_end(head)
         level, count = builder.phi(_I64), builder.phi(none.type)

@@ -8,9 +8,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from s2f_deploy.ops.aligned import aligned_rows
-from s2f_deploy.ops.depthwise import accumulate_depthwise
-from s2f_deploy.ops.events import build_events, event_capacity
+from s2f_sim.kernels.aligned import aligned_rows
+from s2f_sim.kernels.depthwise import accumulate_depthwise
+from s2f_sim.kernels.events import build_events, event_capacity
 
 Pair = tuple[int, int]
 
@@ -73,9 +73,7 @@ def test_depthwise_equals_adding_one_weight_per_spike(
     build_events(counts.astype(np.uint8), 0, height, index, first)
     cut = min(cut, rows)
     for begin, end in ((cut, rows), (0, cut)):
-        accumulate_depthwise(
-            first, index, weight, membrane, channels, stride, padding, begin, end
-        )
+        accumulate_depthwise(first, index, weight, membrane, channels, stride, padding, begin, end)
     np.testing.assert_array_equal(membrane, expected)
 
 

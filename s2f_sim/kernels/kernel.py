@@ -5,9 +5,11 @@ Numba's on-disk cache does not notice an edit in another file.
 """
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
 
-from numba import config, njit
+from numba import config, njit, types
+from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 P = ParamSpec("P")
@@ -31,4 +33,12 @@ def vector_ir(typing_function: Callable[..., Any], *, twin: Callable[P, R]) -> C
     """
     if config.DISABLE_JIT:  # type: ignore[attr-defined]
         return twin
-    return cast("Callable[P, R]", intrinsic(typing_function))
+
+    @wraps(typing_function)
+    def typed(context: Any, *kinds: Any) -> Any:
+        # Vector IR counts elements from the first byte; it would ignore strides in silence.
+        if any(isinstance(kind, types.Array) and kind.layout != "C" for kind in kinds):
+            raise TypingError("kernels take C-contiguous arrays only")
+        return typing_function(context, *kinds)
+
+    return cast("Callable[P, R]", intrinsic(typed))

@@ -9,9 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from s2f_deploy.ops.accumulate import accumulate_convolution, accumulate_rows, add_rows_loop
-from s2f_deploy.ops.aligned import aligned_rows, aligned_zeros, padded_lanes
-from s2f_deploy.ops.events import build_events, event_capacity
+from s2f_sim.kernels.accumulate import accumulate_convolution, accumulate_rows, add_rows_loop
+from s2f_sim.kernels.aligned import aligned_rows, aligned_zeros, padded_lanes
+from s2f_sim.kernels.events import build_events, event_capacity
 
 
 @dataclass(frozen=True)
@@ -139,9 +139,7 @@ def test_float_convolution_is_within_rounding_and_ignores_row_ranges(case: Convo
     rows = case.out_plane[0]
     cut = rows // 2
     for target, begin, end in ((whole, 0, rows), (parts, cut, rows), (parts, 0, cut)):
-        accumulate_convolution(
-            first, index, weight, target, case.stride, case.padding, begin, end
-        )
+        accumulate_convolution(first, index, weight, target, case.stride, case.padding, begin, end)
     np.testing.assert_array_equal(whole, parts)
     nothing = np.zeros(whole.shape)
     exact = scalar_convolution(counts, weight.astype(np.float64), nothing, case)

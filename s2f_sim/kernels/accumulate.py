@@ -14,7 +14,7 @@ from llvmlite import ir
 from numba import types
 from numpy.typing import NDArray
 
-from s2f_deploy.ops.kernel import kernel, vector_ir
+from s2f_sim.kernels.kernel import kernel, vector_ir
 
 _LANES = 16
 _REGISTERS = 8
@@ -208,9 +208,7 @@ def accumulate_rows(
         registers = min(_REGISTERS, (width - block) // _LANES)
         for row in range(first_row, last_row):
             begin, end = first[row, 0], first[row, 1]
-            _add_rows(
-                index, begin, end, rows, block, width, target, row * width + block, registers
-            )
+            _add_rows(index, begin, end, rows, block, width, target, row * width + block, registers)
 
 
 @kernel
@@ -280,9 +278,7 @@ def accumulate_convolution(
         registers = min(_REGISTERS, (outputs - block) // _LANES)
         for oy in range(first_row, last_row):
             top = oy * stride[0] - padding[0]
-            merged = _merge_rows(
-                first, index, top, kernel_height, kernel_width * channels, begins
-            )
+            merged = _merge_rows(first, index, top, kernel_height, kernel_width * channels, begins)
             for ox in range(columns):
                 left = ox * stride[1] - padding[1]
                 begin_x, end_x = max(left, 0), min(left + kernel_width, width)
@@ -291,6 +287,4 @@ def accumulate_convolution(
                     # Weight rows follow the taps of a kernel row, as events follow columns.
                     base = block - left * channels * outputs
                     at = (oy * columns + ox) * outputs + block
-                    _add_rows(
-                        merged, begin, end, weight, base, outputs, membrane, at, registers
-                    )
+                    _add_rows(merged, begin, end, weight, base, outputs, membrane, at, registers)

@@ -1,0 +1,1 @@
+"""Compiled loops of the events engine: they add rows of weights, and multiply nothing."""

@@ -1,0 +1,76 @@
+"""Roundings of the event graph: what float32 accumulation costs, counted from the spikes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s2f_deploy.ir.graph import DType, Graph, Node
+from s2f_deploy.ops import OPS
+from s2f_sim.error_bounds import regrouped, window_sums
+
+Array = NDArray[Any]
+
+
+def spike_roundings(graph: Graph, counts: Mapping[str, Array]) -> dict[str, Array]:
+    """Roundings k of every neuron's membrane and every output, float64[C or 1, ...].
+
+    A membrane that S spikes reach is a bias and S rows, added in some order: at most S additions
+    on any path, and every weight and bias was itself rounded once when it was folded. An engine
+    that multiplies rows by counts instead rounds no more often: where all counts are one, the
+    products are exact. Integers round nothing. `error_bounds` says what k is for.
+
+    Args:
+        graph: an EVENT graph.
+        counts: for every neuron the counts it hands on, uint8[C, ...], one sample.
+    """
+    reached: dict[str, Array] = {}
+    found: dict[str, Array] = {}
+    emitted = dict(counts)
+    for node in graph.nodes:
+        if node.op in ("integrate_fire", "output"):
+            found[node.name] = reached.get(node.inputs[0], _none(node))
+        elif node.inputs and node.output.dtype is DType.COUNT:
+            emitted[node.name] = emitted[node.inputs[0]].reshape(node.output.shape)
+        elif node.inputs:
+            reached[node.name] = _roundings(graph, node, reached, emitted)
+        else:
+            reached[node.name] = _none(node)
+    return found
+
+
+def _none(node: Node) -> Array:
+    return np.zeros((1,) * len(node.output.shape))
+
+
+def _roundings(
+    graph: Graph, node: Node, reached: Mapping[str, Array], emitted: Mapping[str, Array]
+) -> Array:
+    if node.output.dtype is DType.INT32:
+        return _none(node)
+    before = [reached.get(name, np.zeros(1)) for name in node.inputs]
+    match node.op:
+        case "event_conv2d":
+            rows = graph.arrays(node)[0]
+            kernel = (rows.shape[0], rows.shape[1])
+            longest = window_sums(node, emitted[node.inputs[0]], kernel) + 1
+        case "event_linear":
+            longest = _none(node) + emitted[node.inputs[0]].sum(dtype=np.int64) + 1
+        case "add":
+            longest = np.maximum(before[0], before[1]) + 1
+        case "reshape":
+            longest = regrouped(before[0], graph.node(node.inputs[0]), node)
+        case "host":
+            longest = _none(node) + np.inf
+        case _:
+            longest = _none(node) + before[0].max() + _own_roundings(graph, node)
+    return longest
+
+
+def _own_roundings(graph: Graph, node: Node) -> int:
+    """Roundings of a layer that multiplies or pools; its weights were rounded once, too."""
+    count = OPS[node.op].roundings
+    assert count is not None, node.op
+    types = [graph.node(name).output for name in node.inputs]
+    return count(node, types, graph.arrays(node)) + len(node.params[:1])

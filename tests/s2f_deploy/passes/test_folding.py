@@ -1,0 +1,181 @@
+"""Every pass keeps the function: folded networks against ONNX Runtime, bit for bit."""
+
+from collections.abc import Callable
+
+import numpy as np
+import onnxruntime
+import pytest
+from networks import NetworkBuilder
+
+from s2f_deploy import Graph, S2FError
+from s2f_deploy.frontend.import_onnx import import_onnx
+from s2f_deploy.ir.graph import DType, Level
+from s2f_deploy.passes.pipeline import EVENT_PASSES, INTEGER_PASSES, run_passes
+from s2f_sim import simulate
+
+IMAGE = (2, 5, 4)
+
+
+def builder() -> NetworkBuilder:
+    made = NetworkBuilder(np.random.default_rng(11), 4, 2.0, "half_even")
+    made.shapes["image"] = IMAGE
+    return made
+
+
+def spikes(made: NetworkBuilder) -> str:
+    return made.neuron(made.conv("image", 4, 3, 1, 1, 1))
+
+
+def scaled(made: NetworkBuilder, source: str, factor: object) -> str:
+    name = f"w{len(made.arrays)}"
+    made.arrays[name] = np.array(factor, np.float32)
+    return made.add("Mul", [source, name], made.shapes[source])
+
+
+def shifted(made: NetworkBuilder, source: str, amount: object) -> str:
+    name = f"w{len(made.arrays)}"
+    made.arrays[name] = np.array(amount, np.float32)
+    return made.add("Add", [source, name], made.shapes[source])
+
+
+def per_channel(values: list[float]) -> list[list[list[float]]]:
+    return [[[value]] for value in values]
+
+
+def check(made: NetworkBuilder, current: str) -> Graph:
+    """Fire the current, weigh the counts, compare with ONNX Runtime exactly."""
+    output = made.conv(made.neuron(current), 3, 1, 1, 0, 1)
+    graph = run_passes(import_onnx(made.model(IMAGE, output), "net"), EVENT_PASSES)
+    for seed in range(4):
+        x = (np.random.default_rng(seed).integers(-16, 17, (1, *IMAGE)) / 8).astype(np.float32)
+        (want,) = onnxruntime.InferenceSession(graph.reference).run(None, {"image": x})
+        run = simulate(graph, x)
+        (got,) = run.outputs.values()
+        np.testing.assert_array_equal(got, want)
+        assert any(counts.any() for counts in run.counts.values())
+    return graph
+
+
+def after_convolution(made: NetworkBuilder) -> str:
+    x = made.conv(spikes(made), 4, 3, 1, 1, 1)
+    return shifted(made, scaled(made, x, per_channel([2, 0.5, -1, 4])), 0.25)
+
+
+def on_a_sum(made: NetworkBuilder) -> str:
+    fired = spikes(made)
+    total = made.add(
+        "Add", [made.conv(fired, 4, 3, 1, 1, 1), made.conv(fired, 4, 1, 1, 0, 1)], (4, 5, 4)
+    )
+    return made.add("Add", [scaled(made, total, 0.5), made.conv(fired, 4, 1, 1, 0, 1)], (4, 5, 4))
+
+
+def before_weights(made: NetworkBuilder) -> str:
+    return made.conv(scaled(made, spikes(made), 0.5), 4, 3, 1, 1, 1)
+
+
+def chain(made: NetworkBuilder) -> str:
+    middle = made.conv(spikes(made), 6, 1, 1, 0, 1)
+    return made.conv(middle, 4, 1, 1, 0, 1)
+
+
+def chain_with_border(made: NetworkBuilder) -> str:
+    middle = made.conv(spikes(made), 6, 1, 1, 0, 1)
+    return made.conv(middle, 4, 3, 1, 1, 1)
+
+
+def strided_chain_with_border(made: NetworkBuilder) -> str:
+    middle = made.conv(spikes(made), 6, 1, 1, 0, 1)
+    return made.conv(middle, 4, 3, 2, 1, 1)
+
+
+def batch_norm(made: NetworkBuilder) -> str:
+    x = made.conv(spikes(made), 4, 3, 1, 1, 1)
+    gamma, beta, mean = (made.array((4,)) for _ in range(3))
+    variance = f"w{len(made.arrays)}"
+    made.arrays[variance] = np.array([1.0, 4.0, 0.25, 16.0], np.float32)
+    return made.add("BatchNormalization", [x, gamma, beta, mean, variance], (4, 5, 4), epsilon=0.0)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        after_convolution,
+        on_a_sum,
+        chain,
+        chain_with_border,
+        strided_chain_with_border,
+        batch_norm,
+    ],
+)
+def test_folding_keeps_every_bit(network: Callable[[NetworkBuilder], str]) -> None:
+    made = builder()
+    graph = check(made, network(made))
+    assert not list(graph.select("affine", "batch_norm"))
+
+
+def test_a_merged_chain_is_one_layer_with_a_bias_map_at_the_border() -> None:
+    made = builder()
+    graph = check(made, chain_with_border(made))
+    biases = {n.name: graph.arrays(n)[1].ndim for n in graph.select("event_conv2d")}
+    assert sorted(biases.values()) == [1, 3]
+
+
+def test_a_scale_between_a_neuron_and_its_weights_is_refused() -> None:
+    made = builder()
+    current = before_weights(made)
+    with pytest.raises(S2FError, match="without weights between"):
+        check(made, current)
+
+
+def test_a_negative_scale_before_a_neuron_is_refused() -> None:
+    made = builder()
+    fired = spikes(made)
+    x = made.conv(fired, 4, 3, 1, 1, 1)
+    negative = scaled(made, x, -1.0)
+    total = made.add("Add", [x, made.conv(made.neuron(negative), 4, 1, 1, 0, 1)], (4, 5, 4))
+    with pytest.raises(S2FError, match="can be folded into nothing"):
+        check(made, total)
+
+
+def test_a_positive_scale_of_a_shared_current_moves_into_the_comparators() -> None:
+    made = builder()
+    x = made.conv(spikes(made), 4, 3, 1, 1, 1)
+    doubled = scaled(made, x, per_channel([2, 0.5, 1, 4]))
+    total = made.add("Add", [x, made.conv(made.neuron(doubled), 4, 1, 1, 0, 1)], (4, 5, 4))
+    graph = check(made, total)
+    assert {graph.arrays(n)[0].shape[1] for n in graph.select("integrate_fire")} == {1, 4}
+
+
+def test_integer_graphs_hand_on_counts_only() -> None:
+    made = builder()
+    output = made.conv(made.neuron(batch_norm(made)), 3, 1, 1, 0, 1)
+    graph = run_passes(import_onnx(made.model(IMAGE, output), "net"), INTEGER_PASSES)
+    assert graph.level is Level.INTEGER
+    assert {n.output.dtype for n in graph.select("integer_fire")} == {DType.COUNT}
+
+
+def test_windows_open_after_all_sources_have_closed() -> None:
+    made = builder()
+    graph = check(made, on_a_sum(made))
+    assert [n["window"] for n in graph.select("integrate_fire")] == [1, 2]
+
+
+def test_attention_takes_the_cheaper_association(tiny_graph: Graph) -> None:
+    for node in tiny_graph.select("attention"):
+        query, _, value = (tiny_graph.node(name).output for name in node.inputs)
+        d, d_v = query.channels // node["heads"], value.channels // node["heads"]
+        costs = {
+            "qk_v": query.positions * (d + d_v),
+            "q_kv": 2 * d * d_v,
+        }
+        assert costs[node["association"]] == min(costs.values())
+
+
+def test_sums_that_could_leave_32_bits_are_refused() -> None:
+    made = NetworkBuilder(np.random.default_rng(0), 255, 1.0, "half_even")
+    made.shapes["image"] = (1, 16, 16)
+    x = made.neuron(made.conv("image", 8, 3, 1, 1, 1))
+    output = made.neuron(made.attention(x, 1, scores_first=True))
+    content = made.model((1, 16, 16), output)
+    with pytest.raises(S2FError, match="which 32 bits do not hold"):
+        run_passes(import_onnx(content, "net"), EVENT_PASSES)
