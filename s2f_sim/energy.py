@@ -32,8 +32,8 @@ class LayerEnergy:
         kind: see `LayerCounts`.
         charged: whether its energies enter the totals.
         spikes: that arrive; for a neuron layer, that leave.
-        mean_activation: mean integer of its sources, 0..D.
-        spike_rate: spikes per source and timestep, 0..1: mean_activation / D.
+        mean_activation: mean integer of its sources, 0..D; 0 where it reads no spikes.
+        spike_rate: spikes per source and timestep of a window, 0..1: mean_activation / D.
         ac_events: accumulations, exact.
         ac_meanfield: accumulations by the papers' estimate.
         mac: multiply-accumulates really done.

@@ -202,10 +202,10 @@ def _roundings(
         case "conv2d":
             weight, bias = params
             kernel = (weight.shape[2], weight.shape[3])
-            under_window = window_sums(node, sources[0].value != 0, kernel)
+            under_window = window_sums(node, sources[0].majorant != 0, kernel)
             longest = under_window + bias.any() + before[0].max()
         case "linear":
-            own = np.count_nonzero(sources[0].value) + params[1].any()
+            own = np.count_nonzero(sources[0].majorant) + params[1].any()
             longest = flat + own + before[0].max()
         case "affine":
             longest = before[0] + _scaling_roundings(node, nodes, params)

@@ -142,10 +142,7 @@ def parse_profile(content: bytes, file: str) -> Profile:
         rules.broken("profile.name", "is no name", 'write name = "..."')
     for key, allowed in _SWITCHES.items():
         rules.switch(switches, key, allowed)
-    sources = rules.section(table, "sources")
-    for key, text in sources.items():
-        if not isinstance(text, str) or not text:
-            rules.broken(f"sources.{key}", "is no text", "write the full reference")
+    sources = rules.sources(table)
     basis = rules.quantities(table.get("basis", {}), "basis", BASIS, sources)
     energies = (*REQUIRED_ENERGIES, *OPTIONAL_ENERGIES)
     energy = rules.quantities(rules.section(table, "energy"), "energy", energies, sources)
@@ -174,6 +171,13 @@ class _Rules:
         found = table.get(name)
         if not isinstance(found, dict):
             self.broken(name, "is missing", f"add the section [{name}]")
+        return found
+
+    def sources(self, table: Mapping[str, Any]) -> Mapping[str, str]:
+        found = self.section(table, "sources")
+        for key, text in found.items():
+            if not isinstance(text, str) or not text:
+                self.broken(f"sources.{key}", "is no text", "write the full reference")
         return found
 
     def known(self, table: Mapping[str, Any], keys: tuple[str, ...], prefix: str) -> None:

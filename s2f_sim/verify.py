@@ -6,7 +6,7 @@ a comparator. Each layer is therefore fed the float network's own counts, and a 
 bounds of `error_bounds`; anything else is a failure.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ HOST_TOLERANCE = 1e-4
 
 def verify(
     graph: Graph,
-    samples: Sequence[NDArray[np.float32]],
+    samples: Iterable[NDArray[Any]],
     *,
     engine: EngineName = "events",
     threads: int | None = None,

@@ -160,7 +160,8 @@ def test_border_identity_100_of_144() -> None:
         "Conv",
         attributes(stride=(1, 1), padding=(1, 1, 1, 1), groups=1),
     )
-    op, params = OPS["event_conv2d"], [np.ones((3, 3, 1, 1), np.float32), np.zeros(1)]
+    op = OPS["event_conv2d"]
+    params: list[NDArray[Any]] = [np.ones((3, 3, 1, 1), np.float32), np.zeros(1)]
     assert op.fan_out is not None
     assert op.padded_macs is not None
     assert op.dense_macs is not None
@@ -207,20 +208,18 @@ def spikeyolo() -> Run:
             side, k, stride = int(row["H"]), int(row["k"]), int(row["stride"])
             channels = int(row["cin"]) * int(row["cout"]) // int(row["groups"])
             macs = channels * k * k * side * side // stride**2
-            products = {"dense_mac": macs, "padded_mac": macs}
-            if row["mean"] == "image":
-                layers.append(LayerCounts(row["layer"], "encoding", (), 1, mac=macs, **products))
-                continue
-            spikes = (round(float(row["mean"]) * 10_000),)
+            is_image = row["mean"] == "image"
             layers.append(
                 LayerCounts(
                     row["layer"],
-                    "synapse",
+                    "encoding" if is_image else "synapse",
                     (),
                     1,
-                    inputs=10_000,
-                    spikes_by_timestep=spikes,
-                    **products,
+                    inputs=0 if is_image else 10_000,
+                    spikes_by_timestep=() if is_image else (round(float(row["mean"]) * 10_000),),
+                    mac=macs if is_image else 0,
+                    dense_mac=macs,
+                    padded_mac=macs,
                 )
             )
     return run_of(*layers, samples=1)

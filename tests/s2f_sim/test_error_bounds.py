@@ -42,48 +42,43 @@ def real(*shape: int) -> TensorType:
     return TensorType(shape, DType.FLOAT32)
 
 
+def branch(name: str, rng: np.random.Generator) -> tuple[list[Node], dict[str, Array]]:
+    """A linear layer with terms of many magnitudes, and its batch norm."""
+    arrays = {
+        "weight": rng.normal(0, 10.0 ** rng.integers(-3, 4, (OUTPUTS, INPUTS))),
+        "bias": rng.normal(0, 1, OUTPUTS),
+        "gamma": rng.normal(0, 2, OUTPUTS),
+        "beta": rng.normal(0, 1, OUTPUTS),
+        "mean": rng.normal(0, 100, OUTPUTS),
+        "var": rng.uniform(0.01, 2, OUTPUTS),
+    }
+    params = {f"{name}.{key}": array.astype(np.float32) for key, array in arrays.items()}
+    linear, norm = tuple(params)[:2], tuple(params)[2:]
+    epsilon = attributes(epsilon=1e-5)
+    nodes = [
+        Node(name, "linear", ("fire",), linear, real(OUTPUTS), name),
+        Node(f"{name}n", "batch_norm", (name,), norm, real(OUTPUTS), name, epsilon),
+    ]
+    return nodes, params
+
+
 @st.composite
 def residual_sums(draw: st.DrawFn) -> Drawn:
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     norm = draw(st.sampled_from([1.0, 3.0, 4.0]))
-    params: dict[str, Array] = {}
     fire = attributes(levels=5, norm=norm, rounding="half_even")
+    branches = [branch(name, rng) for name in "ab"]
+    head = {"head.w": np.ones((1, OUTPUTS), np.float32), "head.b": np.zeros(1, np.float32)}
     nodes = [
         Node("image", "input", (), (), real(INPUTS), "image"),
         Node("fire", "integer_fire", ("image",), (), real(INPUTS), "fire", fire),
-    ]
-    for branch in "ab":
-        arrays = {
-            "weight": rng.normal(0, 10.0 ** rng.integers(-3, 4, (OUTPUTS, INPUTS))),
-            "bias": rng.normal(0, 1, OUTPUTS),
-            "gamma": rng.normal(0, 2, OUTPUTS),
-            "beta": rng.normal(0, 1, OUTPUTS),
-            "mean": rng.normal(0, 100, OUTPUTS),
-            "var": rng.uniform(0.01, 2, OUTPUTS),
-        }
-        params |= {f"{branch}.{key}": array.astype(np.float32) for key, array in arrays.items()}
-        names = [f"{branch}.{key}" for key in arrays]
-        epsilon = attributes(epsilon=1e-5)
-        nodes += [
-            Node(branch, "linear", ("fire",), tuple(names[:2]), real(OUTPUTS), branch),
-            Node(
-                f"{branch}n",
-                "batch_norm",
-                (branch,),
-                tuple(names[2:]),
-                real(OUTPUTS),
-                branch,
-                epsilon,
-            ),
-        ]
-    nodes += [
+        *(node for nodes, _ in branches for node in nodes),
         Node("sum", "add", ("an", "bn"), (), real(OUTPUTS), "sum"),
         Node("last", "integer_fire", ("sum",), (), real(OUTPUTS), "last", fire),
-        Node("head", "linear", ("last",), ("head.w", "head.b"), real(1), "head"),
+        Node("head", "linear", ("last",), tuple(head), real(1), "head"),
         Node("out", "output", ("head",), (), real(1), "out"),
     ]
-    params |= {"head.w": np.ones((1, OUTPUTS), np.float32), "head.b": np.zeros(1, np.float32)}
-    graph = Graph("net", Level.FLOAT, tuple(nodes), params)
+    graph = Graph("net", Level.FLOAT, tuple(nodes), branches[0][1] | branches[1][1] | head)
     density = draw(st.sampled_from([0.1, 1.0]))
     counts = (rng.integers(0, 6, INPUTS) * (rng.random(INPUTS) < density)).astype(np.uint8)
     return Drawn(graph, counts, rng)
@@ -116,7 +111,8 @@ def float_branch(drawn: Drawn, branch: str, output: int, *, folded: bool) -> np.
     if folded:
         terms = [*((weight * scale) * values), (bias - mean) * scale + beta]
         return summed_anyhow(np.array(terms), drawn.rng)
-    return (summed_anyhow(np.append(weight * values, bias), drawn.rng) - mean) * scale + beta
+    total = summed_anyhow(np.append(weight * values, bias), drawn.rng)
+    return np.float32((total - mean) * scale + beta)
 
 
 @settings(max_examples=60)

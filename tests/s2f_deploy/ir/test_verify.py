@@ -31,7 +31,7 @@ def test_reading_a_later_node_is_illegal(tiny_graph: Graph) -> None:
 
 def test_a_wrong_declared_type_is_illegal(tiny_graph: Graph) -> None:
     wrong = TensorType((7,), DType.FLOAT32)
-    with pytest.raises(S2FError, match="head is .* but declared"):
+    with pytest.raises(S2FError, match=r"head is .* but declared"):
         verify(with_node(tiny_graph, "head", lambda n: replace(n, output=wrong)))
 
 

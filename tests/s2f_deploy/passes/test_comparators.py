@@ -63,7 +63,7 @@ def test_integer_comparators_are_exact(
 def test_the_rule_at_exact_ties() -> None:
     even = comparators(neuron(4, "half_even"), DType.FLOAT32, np.ones(1), np.zeros(1))[:, 0]
     up = comparators(neuron(4, "half_up"), DType.FLOAT32, np.ones(1), np.zeros(1))[:, 0]
-    ties = np.float32([0.5, 1.5, 2.5, 3.5])
+    ties = [0.5, 1.5, 2.5, 3.5]
     assert [(t >= even).sum() for t in ties] == [0, 2, 2, 4]
     assert [(t >= up).sum() for t in ties] == [1, 2, 3, 4]
 

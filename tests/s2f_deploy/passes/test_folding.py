@@ -175,7 +175,8 @@ def test_sums_that_could_leave_32_bits_are_refused() -> None:
     made = NetworkBuilder(np.random.default_rng(0), 255, 1.0, "half_even")
     made.shapes["image"] = (1, 16, 16)
     x = made.neuron(made.conv("image", 8, 3, 1, 1, 1))
-    output = made.neuron(made.attention(x, 1, scores_first=True))
+    attended = made.neuron(made.attention(x, 1, scores_first=True))
+    output = made.conv(attended, 2, 1, 1, 0, 1)
     content = made.model((1, 16, 16), output)
     with pytest.raises(S2FError, match="which 32 bits do not hold"):
         run_passes(import_onnx(content, "net"), EVENT_PASSES)
