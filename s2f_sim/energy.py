@@ -20,7 +20,7 @@ from typing import Any
 from s2f_sim.profile import Profile, load_profile
 from s2f_sim.run import LayerCounts, Run
 
-SCHEMA = "s2f-energy-1"
+SCHEMA = "s2f/energy/1"
 RULES = ("events", "meanfield")
 
 

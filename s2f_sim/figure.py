@@ -2,7 +2,6 @@
 
 import io
 import warnings
-from collections.abc import Sequence
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -16,6 +15,8 @@ HUES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 FAMILY = "DejaVu Sans"
 _ELLIPSIS = "…"
 
+Box = tuple[float, float, float, float]
+
 
 class Canvas:
     """A figure whose texts are placed in pixels from the upper left corner.
@@ -28,7 +29,7 @@ class Canvas:
         self.figure = Figure((width / DPI, height / DPI), dpi=DPI, facecolor=PAPER)
         self._agg = FigureCanvasAgg(self.figure)
 
-    def box(self, left: float, top: float, width: float, height: float) -> Sequence[float]:
+    def box(self, left: float, top: float, width: float, height: float) -> Box:
         """A rectangle given in pixels, as ``Figure.add_axes`` takes it."""
         bottom = self.height - top - height
         return (

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from s2f_deploy.errors import InputError
 
 # Formats whose decoders run inside Pillow; EPS, for one, would start another program.
-FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "TIFF", "PPM", "WEBP")
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "PPM", "WEBP")
 _PAPER = (255, 255, 255)
 _WIDE_GREY = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 _BYTE, _WIDE_TO_BYTE = 255, 257
@@ -28,23 +28,21 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
             of a format outside ``FORMATS``.
     """
     where = os.fspath(path)
+    if not Path(path).is_file():
+        raise _unreadable("there is no such file", where)
     try:
-        if not Path(path).is_file():
-            raise _unreadable("there is no such file", where)
         with open(path, "rb") as file, warnings.catch_warnings():
             # Remarks about odd metadata are nobody's business, a bomb is.
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             return _decode(file)
-    except InputError:
-        raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(
             f"the image has more than {Image.MAX_IMAGE_PIXELS:,} pixels",
             where=where,
             fix="scale it down, or cut out the part that shows the object",
         ) from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise _unreadable("this is no image", where) from error
     # Decoders of damaged files raise whatever their parsing runs into.
     except Exception as error:

@@ -138,6 +138,17 @@ def prepare(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.floa
     side = preprocessing.crop
     left, top = round((width - side) / 2), round((height - side) / 2)
     pixels = np.asarray(image.crop((left, top, left + side, top + side)), np.float32)
-    mean, std = (np.float32(c) for c in (preprocessing.mean, preprocessing.std))
+    mean, std = (np.array(c, np.float32) for c in (preprocessing.mean, preprocessing.std))
     normal = (pixels / np.float32(255) - mean) / std
     return np.ascontiguousarray(normal.transpose(2, 0, 1)[None])
+
+
+def seen_part(
+    image: Image.Image, preprocessing: Preprocessing
+) -> tuple[float, float, float, float]:
+    """Left, top, right, bottom of what the network sees, in pixels of the original image."""
+    width, height = resized_plane(*image.size, preprocessing.resize)
+    across, down = image.width / width, image.height / height
+    side = preprocessing.crop
+    left, top = round((width - side) / 2), round((height - side) / 2)
+    return left * across, top * down, (left + side) * across, (top + side) * down

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from s2f_deploy.ir.graph import Graph
 
-SCHEMA = "s2f-verify-1"
+SCHEMA = "s2f/verify/1"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,5 +8,7 @@ from s2f_models.errors import CheckpointError as CheckpointError
 from s2f_models.errors import ModelError as ModelError
 from s2f_models.neuron import IntegerFire as IntegerFire
 from s2f_models.recording import record_counts as record_counts
+from s2f_models.registry import count_parameters as count_parameters
 from s2f_models.registry import create as create
+from s2f_models.registry import find_config as find_config
 from s2f_models.registry import list_models as list_models

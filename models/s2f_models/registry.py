@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+import torch
+
 from s2f_models.e_spikeformer import ESpikeFormer, ESpikeFormerConfig
 from s2f_models.errors import ModelError, shown
 
@@ -40,6 +42,16 @@ def find_config(name: str) -> ESpikeFormerConfig:
             fix=f"use one of {', '.join(CONFIGS)}",
         )
     return CONFIGS[name]
+
+
+def count_parameters(name: str) -> int:
+    """Parameters of one network, without allocating them.
+
+    Raises:
+        ModelError: no such network.
+    """
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in create(name).parameters())
 
 
 def create(

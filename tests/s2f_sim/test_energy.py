@@ -140,7 +140,7 @@ def test_report_has_no_latency_and_is_json() -> None:
     text = json.dumps(report.to_dict(), allow_nan=False)
     assert "latency" not in text
     found = json.loads(text)
-    assert found["schema"] == "s2f-energy-1"
+    assert found["schema"] == "s2f/energy/1"
     assert found["total"]["energy_pj"] == report.energy_pj
     assert found["layers"][2]["ac_events"] == 400
     assert found["profile"] == "cmos45-horowitz"

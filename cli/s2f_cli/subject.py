@@ -1,0 +1,96 @@
+"""What a command works on: an artefact and photographs for it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+import s2f_deploy
+from s2f_cli.pipeline import read_upstream
+from s2f_cli.report import Report
+from s2f_deploy import Graph
+from s2f_deploy.errors import ArtefactError
+from s2f_sim.photograph import read_image
+from s2f_sim.preprocess import Preprocessing, prepare
+
+BUNDLED = files("s2f_cli") / "bundled"
+BUNDLED_MODEL = Path(str(BUNDLED / "e_spikeformer_cifar10.s2f"))
+BUNDLED_PHOTOGRAPH = Path(str(BUNDLED / "cat.jpg"))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Photograph:
+    """One picture, as it is and as the network takes it, float32[1, 3, H, W]."""
+
+    path: Path
+    picture: Image.Image
+    x: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Subject:
+    """A loaded artefact and the photographs to run it on."""
+
+    artefact: Path
+    graph: Graph
+    preprocessing: Preprocessing
+    photographs: tuple[Photograph, ...]
+
+    def hand_on(self, report: Report) -> None:
+        """Close a report that succeeded with what the next command of a pipeline needs."""
+        report.line(f"artefact: {self.artefact}")
+        for photograph in self.photographs:
+            report.line(f"image: {photograph.path}")
+
+
+def load_subject(report: Report, model: Path | None, images: Sequence[Path]) -> Subject:
+    """Find and read what the user named, or what a pipeline hands on, or the bundled example.
+
+    Raises:
+        ArtefactError: no artefact, several to choose from, or a damaged one.
+        InputError: an image that cannot be read.
+    """
+    upstream = read_upstream(report.line) if model is None else None
+    if upstream is not None:
+        report.begin()
+        model = upstream.artefact
+        images = images or ([upstream.image] if upstream.image else [])
+    artefact = model or default_artefact(Path.cwd())
+    graph = s2f_deploy.load(artefact)
+    preprocessing = preprocessing_of(graph, artefact)
+    chosen = list(images) or [BUNDLED_PHOTOGRAPH]
+    photographs = []
+    for path in chosen:
+        picture = read_image(path)
+        photographs.append(Photograph(path, picture, prepare(picture, preprocessing)))
+    return Subject(artefact, graph, preprocessing, tuple(photographs))
+
+
+def preprocessing_of(graph: Graph, artefact: Path) -> Preprocessing:
+    """How images are prepared for a network; ImageNet's way where the artefact does not say."""
+    stored: Any = graph.metadata.get("preprocessing")
+    if stored is not None:
+        return Preprocessing.from_dict(stored, where=str(artefact))
+    return Preprocessing.imagenet(next(graph.select("input")).output.shape[-1])
+
+
+def default_artefact(folder: Path) -> Path:
+    """The only artefact of a folder, else the bundled one.
+
+    Raises:
+        ArtefactError: there are several.
+    """
+    found = sorted(folder.glob("*.s2f"))
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise ArtefactError(
+            f"there are {len(found)} artefacts here: {names}",
+            where=str(folder),
+            fix="choose one with --model",
+        )
+    return found[0] if found else BUNDLED_MODEL

@@ -1,0 +1,53 @@
+"""Real processes in a row."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from s2f_cli.subject import BUNDLED_PHOTOGRAPH
+
+S2F = f"{sys.executable} -c 'from s2f_cli.main import s2f; s2f()'"
+
+
+def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-c", command], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
+    program = (
+        "import sys\n"
+        "from click.testing import CliRunner\n"
+        "from s2f_cli.main import s2f\n"
+        "assert CliRunner().invoke(s2f, ['--help']).exit_code == 0\n"
+        "print(sorted({'numpy', 'torch', 'numba', 'onnx', 'matplotlib'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_reports_pass_through_with_artefact_and_image(tiny_artefact: Path, tmp_path: Path) -> None:
+    first = f"{S2F} simulate {BUNDLED_PHOTOGRAPH} -m {tiny_artefact} -k 4 --no-pictures"
+    done = shell(f"{first} | {S2F} energy", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.index("s2f simulate") < done.stdout.rindex("s2f energy")
+    assert done.stdout.count(f"artefact: {tiny_artefact}") == 2
+    assert done.stdout.count(f"image: {BUNDLED_PHOTOGRAPH}") == 2
+    assert "dense float network" in done.stdout
+
+
+def test_a_failure_before_is_told_once_by_each(tmp_path: Path) -> None:
+    done = shell(f"{S2F} simulate absent.png | {S2F} energy", tmp_path)
+    assert done.returncode == 1
+    assert "absent.png" in done.stderr
+    assert "gave no artefact" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_other_input_is_left_alone(tiny_artefact: Path, tmp_path: Path) -> None:
+    done = shell(f"echo hello | {S2F} simulate -m {tiny_artefact} --no-pictures", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "hello" not in done.stdout
