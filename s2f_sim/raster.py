@@ -5,24 +5,23 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 
 from s2f_deploy.ir.graph import Graph
 from s2f_sim.figure import FAINT, HUES, INK, MUTED, Canvas
 from s2f_sim.run import Run
 
-_WIDTH, _TOP, _LEFT, _RIGHT = 1180, 92, 250, 40
-_SHOWN_PER_LAYER = 12
-_ROW_HEIGHT, _LARGEST_RASTER = 2.0, 2000
-_STEP_WIDTH = 5.6
-_BAR_PANEL, _GAP, _BOTTOM = 200, 34, 58
-_LABEL_SIZE = 7.0
+_LEFT, _TOP, _RIGHT, _BOTTOM = 262, 104, 40, 58
+_NEURONS, _NEURON_WIDTH = 220, 3
+_BAND_HEIGHT, _LARGEST_STEP, _BAND_GAP = 16, 5, 5
+_BAR_PANEL, _GAP = 200, 26
+_WIDTH = _LEFT + _NEURONS * _NEURON_WIDTH + _GAP + _BAR_PANEL + _RIGHT
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Layer:
-    """Some neurons of one layer: uint8[n] counts, and the window they fire in, from 0."""
+    """Some neurons of one layer: uint8[n] counts, and the window they fire in, from 1."""
 
     name: str
     window: int
@@ -33,25 +32,35 @@ class _Layer:
 def draw_raster(graph: Graph, run: Run, sample: int = 0) -> bytes:
     """Draw a spike raster of one sample; PNG.
 
-    Every neuron layer gets a band of evenly sampled neurons. A neuron with count n marks the
-    timesteps 1..n of its layer's window. At the right every layer's mean count.
+    Time flows downward. Every neuron layer is a band as high as its window has timesteps, in the
+    order in which the windows open; across lie evenly sampled neurons. A mark is a spike: a neuron
+    with count n fires in timesteps 1..n. At the right every layer's mean count.
     """
-    layers = _sampled(graph, run, sample)
-    height = round(min(len(layers) * _SHOWN_PER_LAYER * _ROW_HEIGHT, _LARGEST_RASTER))
-    width = _WIDTH - _LEFT - _RIGHT - _BAR_PANEL - _GAP
+    layers = sorted(_sampled(graph, run, sample), key=lambda layer: layer.window)
+    step = max(1, min(_LARGEST_STEP, _BAND_HEIGHT // run.timesteps))
+    band = max(run.timesteps * step, 9) + _BAND_GAP
+    height, width = len(layers) * band, _NEURONS * _NEURON_WIDTH
     canvas = Canvas(_WIDTH, _TOP + height + _BOTTOM)
     canvas.text(24, 36, "Spikes of one inference", size=15, weight="bold")
     canvas.text(
         24,
         60,
-        f"{graph.name}: every neuron layer fires in its own window of {run.timesteps} timesteps, "
-        f"after the windows of its sources have closed; {_SHOWN_PER_LAYER} neurons per layer shown",
+        f"{graph.name}. Time flows downward: each layer fires in its own window of "
+        f"{run.timesteps} timesteps (one line each), after the windows of its sources have closed.",
         size=9.5,
         colour=MUTED,
         room=_WIDTH - 48,
     )
+    canvas.text(_LEFT - 8, _TOP - 12, "layer, window", size=8, colour=MUTED, align="right")
+    canvas.text(_LEFT, _TOP - 12, f"up to {_NEURONS} neurons of each layer", size=8, colour=MUTED)
     raster = canvas.figure.add_axes(canvas.box(_LEFT, _TOP, width, height))
-    _draw_spikes(raster, layers, run)
+    raster.imshow(
+        _bands(layers, run.timesteps, step, band),
+        extent=(0, _NEURONS, len(layers), 0),
+        aspect="auto",
+        interpolation="nearest",
+    )
+    _label(raster, layers)
     bars = canvas.figure.add_axes(
         canvas.box(_LEFT + width + _GAP, _TOP, _BAR_PANEL, height), sharey=raster
     )
@@ -63,41 +72,33 @@ def _sampled(graph: Graph, run: Run, sample: int) -> list[_Layer]:
     layers = []
     for node in graph.select("integrate_fire"):
         flat = run.counts[node.name][sample].reshape(-1)
-        chosen = np.linspace(0, flat.size - 1, min(_SHOWN_PER_LAYER, flat.size)).astype(int)
-        layers.append(_Layer(node.name, node["window"] - 1, flat[chosen], float(flat.mean())))
+        chosen = np.linspace(0, flat.size - 1, min(_NEURONS, flat.size)).astype(int)
+        layers.append(_Layer(node.name, node["window"], flat[chosen], float(flat.mean())))
     return layers
 
 
-def _draw_spikes(axes: Axes, layers: list[_Layer], run: Run) -> None:
-    end = run.windows * run.timesteps
+def _bands(layers: list[_Layer], timesteps: int, step: int, band: int) -> NDArray[np.float64]:
+    """The raster as float64[len(layers) * band, neurons * width, 3] pixels, white where silent."""
+    pixels = np.ones((len(layers), band, _NEURONS, _NEURON_WIDTH, 3))
     for row, layer in enumerate(layers):
-        colour = HUES[row % len(HUES)]
-        opens = layer.window * run.timesteps
-        axes.axhspan(row, row + 1, color=FAINT if row % 2 else "white", alpha=0.45, lw=0)
-        heights = row + (np.arange(len(layer.counts)) + 0.5) / len(layer.counts)
-        half = 0.5 / len(layer.counts)
-        marks = [
-            [(opens + step + 0.5, y - half), (opens + step + 0.5, y + half)]
-            for y, count in zip(heights, layer.counts, strict=True)
-            for step in range(min(int(count), run.timesteps))
-        ]
-        axes.add_collection(LineCollection(marks, colors=colour, linewidths=_mark_width(end)))
-    for window in range(run.windows + 1):
-        axes.axvline(window * run.timesteps, color=FAINT, lw=0.6, zorder=0)
-    axes.set_xlim(0, end)
-    axes.set_ylim(len(layers), 0)
+        here = pixels[row, :-_BAND_GAP, : len(layer.counts)]
+        here[:] = to_rgb("#f3f4f7")
+        for timestep in range(timesteps):
+            lines = here[timestep * step : timestep * step + max(step - 1, 1)]
+            # One pixel between neurons stays empty, so that neighbours can be told apart.
+            lines[:, layer.counts > timestep, :-1] = to_rgb(HUES[row % len(HUES)])
+    return pixels.reshape(len(layers) * band, _NEURONS * _NEURON_WIDTH, 3)
+
+
+def _label(axes: Axes, layers: list[_Layer]) -> None:
     axes.set_yticks(
-        np.arange(len(layers)) + 0.5, [layer.name for layer in layers], fontsize=_LABEL_SIZE
+        np.arange(len(layers)) + 0.5,
+        [f"{layer.name}  {layer.window:>3}" for layer in layers],
+        fontsize=7,
     )
-    axes.set_xlabel("timestep", fontsize=9, color=INK)
+    axes.set_xticks([])
     axes.tick_params(length=0, labelcolor=INK)
-    axes.tick_params(axis="x", labelsize=8)
     _without_frame(axes)
-
-
-def _mark_width(timesteps: int) -> float:
-    """Points: marks of neighbouring timesteps just touch."""
-    return float(np.clip(_STEP_WIDTH * 70 / timesteps, 0.7, 4.0))
 
 
 def _draw_means(axes: Axes, layers: list[_Layer]) -> None:
@@ -109,6 +110,7 @@ def _draw_means(axes: Axes, layers: list[_Layer]) -> None:
         axes.text(
             mean + max(means) * 0.03, row, f"{mean:.2f}", va="center", fontsize=6.5, color=INK
         )
+    axes.axvline(0, color=FAINT, lw=1)
     axes.set_xlim(0, max([*means, 0.01]) * 1.22)
     axes.set_xlabel("mean count (spikes per neuron)", fontsize=9, color=INK)
     axes.tick_params(length=0, labelsize=8, labelcolor=INK)
