@@ -124,7 +124,7 @@ def measure(layer: Layer, rng: np.random.Generator, repeats: int) -> Speed:
     def accumulate() -> None:
         steps, pads = (stride, stride), (margin, margin)
         if not layer.outputs:
-            accumulate_depthwise(first, index, weight, membrane, layer.inputs, steps, pads, 0, out)
+            accumulate_depthwise(layer.inputs, first, index, weight, membrane, steps, pads, 0, out)
         elif pointwise:
             accumulate_rows(first, index, weight[0, 0], tokens, 0, len(tokens))
         else:

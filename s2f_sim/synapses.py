@@ -1,7 +1,8 @@
 """Synaptic layers of the ``events`` engine: weights laid out once, accumulated ever after."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -98,39 +99,25 @@ class _Convolution:
     def accumulate(self, counts: NDArray[Any], workers: Workers) -> NDArray[Any]:
         first, index = list_events(counts, self.levels, workers)
         membrane = _membranes(self.plane, self.bias)
-
-        def work(a: int, b: int) -> None:
-            accumulate_convolution(
-                first, index, self.weight, membrane, self.stride, self.padding, a, b
-            )
-
-        workers.over_rows(self.plane[0], work)
+        arrays = (first, index, self.weight, membrane)
+        add = self._adding(counts.shape[2])
+        geometry = (self.stride, self.padding)
+        workers.over_rows(self.plane[0], lambda a, b: add(*arrays, *geometry, a, b))
         return membrane
 
+    def _adding(self, channels: int) -> Callable[..., None]:
+        """The kernel."""
+        del channels
+        return accumulate_convolution
 
-@dataclass(frozen=True, eq=False, slots=True)
-class _Depthwise:
+
+class _Depthwise(_Convolution):
     """Depthwise convolutions: weight float32[KH, KW, L]."""
 
-    plane: tuple[int, int]
-    weight: NDArray[Any]
-    bias: NDArray[Any]
-    levels: int
-    stride: tuple[int, int]
-    padding: tuple[int, int]
+    __slots__ = ()
 
-    def accumulate(self, counts: NDArray[Any], workers: Workers) -> NDArray[Any]:
-        first, index = list_events(counts, self.levels, workers)
-        membrane = _membranes(self.plane, self.bias)
-        channels = counts.shape[2]
-
-        def work(a: int, b: int) -> None:
-            accumulate_depthwise(
-                first, index, self.weight, membrane, channels, self.stride, self.padding, a, b
-            )
-
-        workers.over_rows(self.plane[0], work)
-        return membrane
+    def _adding(self, channels: int) -> Callable[..., None]:
+        return partial(accumulate_depthwise, channels)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

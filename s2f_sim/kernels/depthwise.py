@@ -97,11 +97,11 @@ def _add_row_events(
 
 @kernel
 def accumulate_depthwise(
+    channels: int,
     first: NDArray[Any],
     index: NDArray[Any],
     weight: NDArray[Any],
     membrane: NDArray[Any],
-    channels: int,
     stride: tuple[int, int],
     padding: tuple[int, int],
     first_row: int,
@@ -110,11 +110,11 @@ def accumulate_depthwise(
     """Add to each membrane its channel's weight for every event under its window.
 
     Args:
+        channels: C.
         first: int64[H, W + 1], where the events of each position begin, from `build_events`.
         index: uint32, the events ``x * C + c`` of each image row in order.
         weight: float32[KH, KW, L] or an integer type, L at least C.
         membrane: float32[Ho, Wo, L] or int32[Ho, Wo, L], accumulated in place.
-        channels: C.
         stride: vertical, horizontal.
         padding: rows above, columns to the left.
         first_row: first output row to work on.

@@ -73,7 +73,7 @@ def test_depthwise_equals_adding_one_weight_per_spike(
     build_events(counts.astype(np.uint8), 0, height, index, first)
     cut = min(cut, rows)
     for begin, end in ((cut, rows), (0, cut)):
-        accumulate_depthwise(first, index, weight, membrane, channels, stride, padding, begin, end)
+        accumulate_depthwise(channels, first, index, weight, membrane, stride, padding, begin, end)
     np.testing.assert_array_equal(membrane, expected)
 
 
@@ -87,5 +87,5 @@ def test_float_sums_do_not_depend_on_row_ranges() -> None:
     first = np.zeros((8, 10), np.int64)
     build_events(counts, 0, 8, index, first)
     for target, begin, end in ((whole, 0, 8), (parts, 5, 8), (parts, 0, 5), (parts, 3, 3)):
-        accumulate_depthwise(first, index, weight, target, 20, (1, 1), (2, 2), begin, end)
+        accumulate_depthwise(20, first, index, weight, target, (1, 1), (2, 2), begin, end)
     np.testing.assert_array_equal(whole, parts)
