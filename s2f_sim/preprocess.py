@@ -1,6 +1,5 @@
 """From a photograph to the array a network takes, exactly as its training did it."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -23,6 +22,8 @@ COLOURS = 3
 # Upstream's crop fraction at 224 pixels; above that size it crops nothing.
 _CROP_FRACTION, _CROPPED_UP_TO = 224 / 232, 224
 _MAX_SIDE = 4096
+# Of means and deviations; far outside of what any training uses, far inside of float32.
+_LARGEST, _SMALLEST_STD = 1e6, 1e-6
 _MAX_RESIZED_PIXELS = 1 << 26
 
 
@@ -74,8 +75,8 @@ class Preprocessing:
             known = ", ".join(INTERPOLATIONS)
             raise _invalid(f"the interpolation is none of {known}", where)
         mean, std = (_colour(entries, name, where) for name in ("mean", "std"))
-        if min(std) <= 0:
-            raise _invalid("std must be positive", where)
+        if min(std) < _SMALLEST_STD:
+            raise _invalid(f"std must be at least {_SMALLEST_STD}", where)
         return cls(resize, crop, interpolation, mean, std)
 
     def to_dict(self) -> dict[str, Any]:
@@ -84,9 +85,7 @@ class Preprocessing:
 
 
 def _invalid(what: str, where: str) -> InputError:
-    return InputError(
-        what, where=where, fix="export the network again with --size, --resize, --mean, --std"
-    )
+    return InputError(what, where=where, fix="export the network again with --size and --resize")
 
 
 def _side(entries: Mapping[Any, Any], name: str, where: str) -> int:
@@ -99,9 +98,9 @@ def _side(entries: Mapping[Any, Any], name: str, where: str) -> int:
 def _colour(entries: Mapping[Any, Any], name: str, where: str) -> tuple[float, float, float]:
     values = entries[name]
     listed = list(values) if isinstance(values, list | tuple) else []
-    numbers = [float(v) for v in listed if type(v) in (int, float) and abs(v) < math.inf]
+    numbers = [float(v) for v in listed if type(v) in (int, float) and abs(v) <= _LARGEST]
     if not len(numbers) == len(listed) == COLOURS:
-        raise _invalid(f"{name} is no list of {COLOURS} finite numbers", where)
+        raise _invalid(f"{name} is no list of {COLOURS} numbers up to {_LARGEST:,.0f}", where)
     red, green, blue = numbers
     return red, green, blue
 

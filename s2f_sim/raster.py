@@ -16,6 +16,7 @@ _LEFT, _TOP, _RIGHT, _BOTTOM = 262, 104, 40, 58
 _NEURONS, _NEURON_WIDTH = 220, 3
 _BAND_HEIGHT, _LARGEST_STEP, _BAND_GAP = 16, 5, 5
 _BAR_PANEL, _GAP = 200, 26
+_NAME_LETTERS = 36
 _WIDTH = _LEFT + _NEURONS * _NEURON_WIDTH + _GAP + _BAR_PANEL + _RIGHT
 
 
@@ -37,8 +38,10 @@ def draw_raster(graph: Graph, run: Run, sample: int = 0) -> bytes:
     with count n fires in timesteps 1..n. At the right every layer's mean count.
     """
     layers = sorted(_sampled(graph, run, sample), key=lambda layer: layer.window)
-    step = max(1, min(_LARGEST_STEP, _BAND_HEIGHT // run.timesteps))
-    band = max(run.timesteps * step, 9) + _BAND_GAP
+    # Nobody fires after timestep D; lines that are always empty would only take room.
+    lines = min(run.timesteps, run.levels)
+    step = max(1, min(_LARGEST_STEP, _BAND_HEIGHT // lines))
+    band = max(lines * step, 9) + _BAND_GAP
     height, width = len(layers) * band, _NEURONS * _NEURON_WIDTH
     canvas = Canvas(_WIDTH, _TOP + height + _BOTTOM)
     canvas.text(24, 36, "Spikes of one inference", size=15, weight="bold")
@@ -46,7 +49,7 @@ def draw_raster(graph: Graph, run: Run, sample: int = 0) -> bytes:
         24,
         60,
         f"{graph.name}. Time flows downward: each layer fires in its own window of "
-        f"{run.timesteps} timesteps (one line each), after the windows of its sources have closed.",
+        f"{run.timesteps} timesteps ({_drawn(run)}), after the windows of its sources have closed.",
         size=9.5,
         colour=MUTED,
         room=_WIDTH - 48,
@@ -55,7 +58,7 @@ def draw_raster(graph: Graph, run: Run, sample: int = 0) -> bytes:
     canvas.text(_LEFT, _TOP - 12, f"up to {_NEURONS} neurons of each layer", size=8, colour=MUTED)
     raster = canvas.figure.add_axes(canvas.box(_LEFT, _TOP, width, height))
     raster.imshow(
-        _bands(layers, run.timesteps, step, band),
+        _bands(layers, lines, step, band),
         extent=(0, _NEURONS, len(layers), 0),
         aspect="auto",
         interpolation="nearest",
@@ -93,12 +96,23 @@ def _bands(layers: list[_Layer], timesteps: int, step: int, band: int) -> NDArra
 def _label(axes: Axes, layers: list[_Layer]) -> None:
     axes.set_yticks(
         np.arange(len(layers)) + 0.5,
-        [f"{layer.name}  {layer.window:>3}" for layer in layers],
+        [f"{_shortened(layer.name)}  {layer.window:>3}" for layer in layers],
         fontsize=7,
+        # A dollar sign in a name is a dollar sign.
+        parse_math=False,
     )
     axes.set_xticks([])
     axes.tick_params(length=0, labelcolor=INK)
     _without_frame(axes)
+
+
+def _drawn(run: Run) -> str:
+    return "one line each" if run.timesteps <= run.levels else f"lines: the first {run.levels}"
+
+
+def _shortened(name: str) -> str:
+    """The end of a long name, which is what tells layers apart."""
+    return name if len(name) <= _NAME_LETTERS else "…" + name[1 - _NAME_LETTERS :]
 
 
 def _draw_means(axes: Axes, layers: list[_Layer]) -> None:

@@ -11,6 +11,7 @@ import click
 import s2f_deploy
 from s2f_cli import options
 from s2f_cli.report import Report
+from s2f_cli.subject import check_classes
 from s2f_deploy import Graph
 from s2f_deploy.errors import InputError
 from s2f_sim.preprocess import Preprocessing
@@ -38,6 +39,8 @@ def command(
     json_path: Path | None,
 ) -> None:
     """Turn a checkpoint of the official code, or an ONNX file, into CHECKPOINT's artefact."""
+    if checkpoint.suffix == ".onnx" and any((arch, levels, size)):
+        raise click.UsageError("an ONNX file fixes what --arch, --levels and --size would say")
     report = Report(f"export {checkpoint}", json_path)
     names = read_classes(classes) if classes else None
     with report.progress("exporting"), tempfile.TemporaryDirectory() as folder:
@@ -49,10 +52,13 @@ def command(
             graph = s2f_deploy.lower(onnx)
     for notice in metadata["notices"]:
         report.notice(notice)
-    metadata |= {"classes": names} if names else {}
+    if classes:
+        metadata["classes"] = check_classes(names, graph, classes)
     side = next(graph.select("input")).output.shape[-1]
     preprocessing = metadata.get("preprocessing") or Preprocessing.imagenet(side).to_dict()
-    metadata["preprocessing"] = preprocessing | ({"resize": resize} if resize else {})
+    preprocessing |= {"resize": resize} if resize else {}
+    checked = Preprocessing.from_dict(preprocessing, where="--resize")
+    metadata["preprocessing"] = checked.to_dict()
     graph = replace(graph, metadata=metadata)
     target = out or Path(f"{checkpoint.stem}.s2f")
     s2f_deploy.save(graph, target)
@@ -99,7 +105,7 @@ def read_classes(path: Path) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8")
         names = json.loads(text) if path.suffix == ".json" else text.split("\n")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"the class names cannot be read: {error}",
             where=str(path),

@@ -1,6 +1,9 @@
 """The root command: finds commands on demand and turns errors into one message."""
 
 import importlib
+import io
+import os
+import stat
 import sys
 
 import click
@@ -39,8 +42,12 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the chosen command; what a user can mend becomes one message and status 1."""
+        _replace_what_a_terminal_lacks()
         try:
             return super().invoke(ctx)
+        except click.UsageError:
+            _announce_failure()
+            raise
         except Exception as error:
             if not _is_ours(error):
                 raise
@@ -54,6 +61,23 @@ def _is_ours(error: Exception) -> bool:
     models = sys.modules.get("s2f_models")
     kinds = (S2FError,) if models is None else (S2FError, models.ModelError)
     return isinstance(error, kinds)
+
+
+def _replace_what_a_terminal_lacks() -> None:
+    """Let a terminal without Greek letters show a question mark instead of ending us."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _announce_failure() -> None:
+    """A banner without a report: the next command of a pipeline must not take us for nobody."""
+    try:
+        piped = stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode)
+    except (OSError, ValueError):
+        return
+    if piped:
+        click.echo("s2f failed")
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

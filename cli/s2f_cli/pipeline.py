@@ -3,13 +3,14 @@
 Every command prints a banner at once and its report when it is done, among it the lines
 ``artefact: <path>`` and ``image: <path>``. A command whose standard input is a pipe waits a moment
 for such a banner; if one comes, it lets the reports before it pass through to its own output and
-goes on with the artefact and the image they name.
+goes on with the artefact and the image that the last of them names.
 """
 
 import os
 import select
 import stat
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,14 +45,15 @@ def read_upstream(echo: Callable[[str], None]) -> Upstream | None:
     if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
         return None
     # A pipe that nobody writes into must not stop us, so only a banner makes us wait.
-    ready, _, _ = select.select([descriptor], [], [], PATIENCE_SECONDS)
-    first = sys.stdin.readline() if ready else ""
-    if not first.startswith(BANNER):
+    if _beginning(descriptor) != BANNER:
         return None
-    echo(first.rstrip("\n"))
+    echo(BANNER + sys.stdin.readline().rstrip("\n"))
     found: dict[str, str] = {}
     for line in sys.stdin:
         echo(line.rstrip("\n"))
+        # A command that fails behind its banner must not pass on what those before it made.
+        if line.startswith(BANNER):
+            found.clear()
         key, separator, value = line.strip().partition(": ")
         if separator and key in ("artefact", "image"):
             found[key] = value
@@ -62,3 +64,18 @@ def read_upstream(echo: Callable[[str], None]) -> Upstream | None:
             fix="mend its error above, or name a file with --model",
         )
     return Upstream(Path(found["artefact"]), Path(found["image"]) if "image" in found else None)
+
+
+def _beginning(descriptor: int) -> str:
+    """As many characters as a banner has; fewer where the pipe ends or stays silent."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    read = b""
+    while len(read) < len(BANNER):
+        left = max(deadline - time.monotonic(), 0.0)
+        if not select.select([descriptor], [], [], left)[0]:
+            break
+        more = os.read(descriptor, len(BANNER) - len(read))
+        if not more:
+            break
+        read += more
+    return read.decode(errors="replace")

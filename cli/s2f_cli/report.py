@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from s2f_deploy.errors import ArtefactError
 from s2f_sim.atomic_file import replace_file
@@ -64,7 +65,8 @@ class Report:
                 min_width=widest if i else None,
             )
         for row in rows:
-            table.add_row(*row)
+            # Text, because names may hold what looks like markup.
+            table.add_row(*(Text(cell) for cell in row))
         self.console.print(table)
         self.console.file.flush()
 

@@ -44,7 +44,7 @@ def command(
     with report.progress("simulating"):
         run = simulate(subject.graph, photograph.x, timesteps, engine, threads)
     name, logits = next(iter(run.outputs.items()))
-    scores = top_classes(logits, subject.graph.metadata.get("classes"))
+    scores = top_classes(logits, subject.classes)
     totals = _totals(run)
     _print(report, run, scores, totals)
     pictures = {}

@@ -1,5 +1,6 @@
 """What a command works on: an artefact and photographs for it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -14,7 +15,7 @@ import s2f_deploy
 from s2f_cli.pipeline import read_upstream
 from s2f_cli.report import Report
 from s2f_deploy import Graph
-from s2f_deploy.errors import ArtefactError
+from s2f_deploy.errors import ArtefactError, InputError
 from s2f_sim.photograph import read_image
 from s2f_sim.preprocess import Preprocessing, prepare
 
@@ -39,6 +40,7 @@ class Subject:
     artefact: Path
     graph: Graph
     preprocessing: Preprocessing
+    classes: list[str] | None
     photographs: tuple[Photograph, ...]
 
     def hand_on(self, report: Report) -> None:
@@ -63,12 +65,13 @@ def load_subject(report: Report, model: Path | None, images: Sequence[Path]) -> 
     artefact = model or default_artefact(Path.cwd())
     graph = s2f_deploy.load(artefact)
     preprocessing = preprocessing_of(graph, artefact)
+    classes = check_classes(graph.metadata.get("classes"), graph, artefact)
     chosen = list(images) or [BUNDLED_PHOTOGRAPH]
     photographs = []
     for path in chosen:
         picture = read_image(path)
         photographs.append(Photograph(path, picture, prepare(picture, preprocessing)))
-    return Subject(artefact, graph, preprocessing, tuple(photographs))
+    return Subject(artefact, graph, preprocessing, classes, tuple(photographs))
 
 
 def preprocessing_of(graph: Graph, artefact: Path) -> Preprocessing:
@@ -77,6 +80,26 @@ def preprocessing_of(graph: Graph, artefact: Path) -> Preprocessing:
     if stored is not None:
         return Preprocessing.from_dict(stored, where=str(artefact))
     return Preprocessing.imagenet(next(graph.select("input")).output.shape[-1])
+
+
+def check_classes(names: object, graph: Graph, where: Path) -> list[str] | None:
+    """Names of the network's outputs, if it has names.
+
+    Raises:
+        InputError: they are no list of texts, or not one for each output.
+    """
+    if names is None:
+        return None
+    count = math.prod(next(graph.select("output")).output.shape)
+    listed = names if isinstance(names, list) else []
+    texts = [name for name in listed if isinstance(name, str)]
+    if not len(texts) == len(listed) == count:
+        raise InputError(
+            f"the class names are no list of {count} texts, one for each output",
+            where=str(where),
+            fix='name every output with --classes of s2f export, as in ["cat", "dog"]',
+        )
+    return texts
 
 
 def default_artefact(folder: Path) -> Path:

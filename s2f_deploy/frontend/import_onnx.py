@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
-from onnx import numpy_helper
+from onnx import external_data_helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from s2f_deploy.errors import ArtefactError, S2FError, UnsupportedPatternError
@@ -83,6 +83,7 @@ def import_onnx(content: bytes, name: str) -> Graph:
 def _parse(content: bytes, name: str) -> onnx.ModelProto:
     try:
         model = onnx.load_from_string(content)
+        _refuse_other_files(model, name)
         onnx.checker.check_model(model)
     except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
         raise ArtefactError(
@@ -91,6 +92,17 @@ def _parse(content: bytes, name: str) -> onnx.ModelProto:
             fix="export it again with s2f_deploy.export_onnx",
         ) from error
     return model
+
+
+def _refuse_other_files(model: onnx.ModelProto, name: str) -> None:
+    """A model may name any file of this machine as the place of its weights."""
+    for tensor in model.graph.initializer:
+        if external_data_helper.uses_external_data(tensor):
+            raise ArtefactError(
+                f"the weights {tensor.name} lie in another file, which is never opened",
+                where=name,
+                fix="save the model with its weights inside",
+            )
 
 
 def _read_inputs(importer: Importer, model: onnx.ModelProto) -> None:

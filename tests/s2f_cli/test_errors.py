@@ -1,8 +1,10 @@
 """Every mistake is one message that says what, where and how to mend it, and leaves nothing."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,9 @@ import pytest
 import torch
 from click.testing import Result
 from networks import NetworkBuilder
+
+import s2f_deploy
+from s2f_deploy import Graph
 
 Invoke = Callable[..., Result]
 
@@ -114,3 +119,45 @@ def test_pictures_that_cannot_be_written(invoke: Invoke, tiny_artefact: Path) ->
 @pytest.mark.parametrize("arguments", [("simulate", "-k", "0"), ("nonsense",), ("export",)])
 def test_wrong_usage_ends_with_status_2(invoke: Invoke, arguments: tuple[str, ...]) -> None:
     assert invoke(*arguments).exit_code == 2
+
+
+@pytest.mark.parametrize("names", [["ant"], [1, 2, 3], "ant", {"0": "ant"}, 5])
+def test_class_names_that_do_not_fit_the_outputs(
+    invoke: Invoke, tiny_graph: Graph, names: object, tmp_path: Path
+) -> None:
+    odd = replace(tiny_graph, metadata={**tiny_graph.metadata, "classes": names})
+    s2f_deploy.save(odd, tmp_path / "odd.s2f")
+    assert_one_error(invoke("simulate", "--no-pictures"), "3 texts", "odd.s2f")
+
+
+@pytest.mark.parametrize("content", ['["ant", "bee"]', "[1, 2, 3]", "[" * 100_000, "[]"])
+def test_a_file_of_class_names_that_does_not_fit(
+    invoke: Invoke, tiny_onnx: Path, content: str, tmp_path: Path
+) -> None:
+    (tmp_path / "names.json").write_text(content)
+    assert_one_error(invoke("export", tiny_onnx, "--classes", "names.json"), "names.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["names.json"]
+
+
+def test_class_names_that_look_like_markup_are_printed_as_they_are(
+    invoke: Invoke, tiny_graph: Graph, tmp_path: Path
+) -> None:
+    names = ["[/red]ant", "[bold]bee", "[link=x]crow"]
+    odd = replace(tiny_graph, metadata={**tiny_graph.metadata, "classes": names})
+    s2f_deploy.save(odd, tmp_path / "odd.s2f")
+    result = invoke("simulate", "--no-pictures", "--json", "r.json")
+    assert result.exit_code == 0, result.output
+    assert all(name in result.output for name in names)
+    labels = {p["label"] for p in json.loads((tmp_path / "r.json").read_text())["prediction"]}
+    assert labels == set(names)
+
+
+def test_a_crop_larger_than_the_resized_image(
+    invoke: Invoke, tiny_onnx: Path, tmp_path: Path
+) -> None:
+    assert_one_error(invoke("export", tiny_onnx, "--resize", 16), "--resize", "crop of 32")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_onnx_file_does_not_ignore_options_in_silence(invoke: Invoke, tiny_onnx: Path) -> None:
+    assert invoke("export", tiny_onnx, "--levels", 8).exit_code == 2

@@ -1,9 +1,13 @@
 """Real processes in a row."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from s2f_cli import pipeline
 from s2f_cli.subject import BUNDLED_PHOTOGRAPH
 
 S2F = f"{sys.executable} -c 'from s2f_cli.main import s2f; s2f()'"
@@ -51,3 +55,29 @@ def test_other_input_is_left_alone(tiny_artefact: Path, tmp_path: Path) -> None:
     done = shell(f"echo hello | {S2F} simulate -m {tiny_artefact} --no-pictures", tmp_path)
     assert done.returncode == 0, done.stderr
     assert "hello" not in done.stdout
+
+
+def test_a_command_that_fails_passes_nothing_on(tiny_artefact: Path, tmp_path: Path) -> None:
+    first = f"{S2F} simulate {BUNDLED_PHOTOGRAPH} -m {tiny_artefact} --no-pictures"
+    done = shell(f"{first} | {S2F} simulate absent.png | {S2F} energy", tmp_path)
+    assert done.returncode == 1
+    assert "gave no artefact" in done.stderr
+    assert "dense float network" not in done.stdout
+
+
+def test_wrong_usage_before_is_no_reason_to_take_the_bundled_network(tmp_path: Path) -> None:
+    done = shell(f"{S2F} export net.pth --nonsense | {S2F} simulate --no-pictures", tmp_path)
+    assert done.returncode == 1
+    assert "gave no artefact" in done.stderr
+
+
+def test_a_writer_that_stops_in_its_first_line_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reading, writing = os.pipe()
+    monkeypatch.setattr(pipeline, "PATIENCE_SECONDS", 0.05)
+    with os.fdopen(reading) as stdin, os.fdopen(writing, "w") as writer:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        writer.write("s2")
+        writer.flush()
+        assert pipeline.read_upstream(pytest.fail) is None

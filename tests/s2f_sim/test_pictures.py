@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -40,6 +41,27 @@ def test_fewer_timesteps_give_another_raster(
 ) -> None:
     pictures = [draw_raster(tiny_graph, simulate(tiny_graph, images[:1], k)) for k in (1, 4)]
     assert pictures[0] != pictures[1]
+
+
+def test_idle_timesteps_take_no_room(tiny_graph: Graph, images: NDArray[np.float32]) -> None:
+    sizes = set()
+    for timesteps in (4, 200):
+        drawn = draw_raster(tiny_graph, simulate(tiny_graph, images[:1], timesteps))
+        with Image.open(io.BytesIO(drawn)) as picture:
+            sizes.add(picture.size)
+    assert len(sizes) == 1
+
+
+@pytest.mark.parametrize("name", ["a$b^{c$d", "x" * 200, "猫"])
+def test_a_layer_may_have_any_name(
+    tiny_graph: Graph, images: NDArray[np.float32], name: str
+) -> None:
+    run = simulate(tiny_graph, images[:1])
+    first = next(tiny_graph.select("integrate_fire"))
+    nodes = tuple(replace(n, name=name) if n is first else n for n in tiny_graph.nodes)
+    counts = {name if key == first.name else key: value for key, value in run.counts.items()}
+    drawn = draw_raster(replace(tiny_graph, nodes=nodes), replace(run, counts=counts))
+    assert colours(drawn) > 50
 
 
 def test_classes_come_best_first_and_never_move_a_cursor() -> None:

@@ -61,6 +61,8 @@ def test_it_survives_being_written_down() -> None:
         {"mean": [0.1, 0.2]},
         {"std": [0.0, 1.0, 1.0]},
         {"std": [float("nan"), 1.0, 1.0]},
+        {"std": [1e-320, 1.0, 1.0]},
+        {"mean": [10**400, 0, 0]},
     ],
 )
 def test_impossible_settings_are_one_error_that_says_where(change: dict[str, object]) -> None:

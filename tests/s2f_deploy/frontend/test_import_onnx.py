@@ -135,6 +135,17 @@ def test_what_is_no_model_is_one_error(content: bytes) -> None:
         import_onnx(content, "net")
 
 
+def test_weights_in_another_file_are_never_opened() -> None:
+    made = builder()
+    model = onnx.load_from_string(made.model(IMAGE, fired(made)))
+    weight = model.graph.initializer[0]
+    weight.ClearField("raw_data")
+    weight.data_location = onnx.TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value="secret")
+    with pytest.raises(S2FError, match="another file"):
+        import_onnx(model.SerializeToString(), "net")
+
+
 def test_a_missing_file_is_one_error(tmp_path: Path) -> None:
     with pytest.raises(S2FError, match="cannot read the ONNX file"):
         s2f_deploy.lower(tmp_path / "absent.onnx")
