@@ -18,6 +18,9 @@ from s2f_sim.kernels.firing import fire
 from s2f_sim.synapses import Synapse, prepare
 from s2f_sim.workers import Workers
 
+# A rough speed of one core, only to judge whether a second thread pays.
+NEURONS_FIRED_PER_NS = 2.0
+
 
 class EventsEngine:
     """Prepared weights of one graph, and the threads that work on it."""
@@ -77,7 +80,7 @@ class EventsEngine:
         def work(first: int, last: int) -> None:
             fire(flat_membrane, comparators, timesteps, flat_counts, first, last)
 
-        self._workers.over_rows(len(flat_counts), work)
+        self._workers.over_rows(len(flat_counts), work, counts.size / NEURONS_FIRED_PER_NS)
         return counts
 
     def _dense(self, node: Node, inputs: list[Any]) -> NDArray[Any]:

@@ -15,6 +15,15 @@ from s2f_sim.kernels.depthwise import accumulate_depthwise
 from s2f_sim.kernels.events import build_events, event_capacity
 from s2f_sim.workers import Workers
 
+# Rough speeds of one core, only to judge whether a second thread pays.
+ACCUMULATIONS_PER_NS = 20.0
+NEURONS_LISTED_PER_NS = 1.0
+TYPICAL_COUNT = 0.5
+
+
+def _estimate_ns(positions: int, weight: NDArray[Any]) -> float:
+    return positions * weight.size * TYPICAL_COUNT / ACCUMULATIONS_PER_NS
+
 
 class Synapse(Protocol):
     """Accumulates the spikes of one layer."""
@@ -54,7 +63,11 @@ def list_events(
     height, width, channels = counts.shape
     index = np.empty(event_capacity(height, width, channels, levels), np.uint32)
     first = np.empty((height, width + 1), np.int64)
-    workers.over_rows(height, lambda a, b: build_events(counts, a, b, index, first))
+    workers.over_rows(
+        height,
+        lambda a, b: build_events(counts, a, b, index, first),
+        counts.size / NEURONS_LISTED_PER_NS,
+    )
     return first, index
 
 
@@ -80,7 +93,9 @@ class _Rows:
         membrane = _membranes(self.plane, self.bias)
         target = membrane.reshape(-1, membrane.shape[2])
         workers.over_rows(
-            len(target), lambda a, b: accumulate_rows(first, index, self.weight, target, a, b)
+            len(target),
+            lambda a, b: accumulate_rows(first, index, self.weight, target, a, b),
+            _estimate_ns(len(target), self.weight),
         )
         return membrane
 
@@ -102,7 +117,11 @@ class _Convolution:
         arrays = (first, index, self.weight, membrane)
         add = self._adding(counts.shape[2])
         geometry = (self.stride, self.padding)
-        workers.over_rows(self.plane[0], lambda a, b: add(*arrays, *geometry, a, b))
+        workers.over_rows(
+            self.plane[0],
+            lambda a, b: add(*arrays, *geometry, a, b),
+            _estimate_ns(self.plane[0] * self.plane[1], self.weight),
+        )
         return membrane
 
     def _adding(self, channels: int) -> Callable[..., None]:

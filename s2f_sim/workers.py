@@ -3,10 +3,12 @@
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
+from itertools import count
 
 # More pieces than threads, so that a thread with silent rows takes work from a busy one.
-PIECES_PER_THREAD = 4
+PIECES_PER_THREAD = 2
+# Handing work to a thread and waiting for it costs more than a small layer takes.
+WORTHWHILE_NS = 400_000
 
 
 class Workers:
@@ -18,14 +20,28 @@ class Workers:
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or os.cpu_count() or 1
-        self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
+        self._pool = ThreadPoolExecutor(self.threads - 1) if self.threads > 1 else None
 
-    def over_rows(self, rows: int, work: Callable[[int, int], None]) -> None:
-        """Call ``work(first, last)`` until every row below ``rows`` is covered once."""
-        if self._pool is None or rows == 1:
+    def over_rows(self, rows: int, work: Callable[[int, int], None], estimate_ns: float) -> None:
+        """Call ``work(first, last)`` until every row below ``rows`` is covered once.
+
+        Args:
+            rows: how many there are.
+            work: does a range of them.
+            estimate_ns: what one thread would roughly take for all.
+        """
+        if self._pool is None or rows == 1 or estimate_ns < WORTHWHILE_NS:
             work(0, rows)
             return
         pieces = min(rows, self.threads * PIECES_PER_THREAD)
-        edges = [rows * piece // pieces for piece in range(pieces + 1)]
-        for future in [self._pool.submit(work, first, last) for first, last in pairwise(edges)]:
+        # The interpreter makes taking the next number atomic.
+        numbers = count()
+
+        def take() -> None:
+            while (piece := next(numbers)) < pieces:
+                work(rows * piece // pieces, rows * (piece + 1) // pieces)
+
+        futures = [self._pool.submit(take) for _ in range(self.threads - 1)]
+        take()
+        for future in futures:
             future.result()
