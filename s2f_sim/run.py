@@ -76,7 +76,7 @@ class Run:
         windows: windows of D timesteps between the image and the last spike.
         samples: batch size B.
         engine: which engine ran.
-        seconds: wall time of the simulation, without compiling and loading.
+        seconds: wall time of the simulation; a first run on a machine compiles its kernels in it.
     """
 
     outputs: Mapping[str, NDArray[Any]]
