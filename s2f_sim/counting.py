@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from s2f_deploy.ir.graph import Graph, Node
+from s2f_deploy.ir.graph import Graph, Node, through_wiring
 from s2f_deploy.ops import OPS
 from s2f_sim.run import Kind, LayerCounts
 
@@ -41,7 +41,7 @@ class Counter:
         if node.op in ("event_conv2d", "event_linear"):
             return self._synapse(node)
         if node.op in ("conv2d", "linear", "affine"):
-            source = self._through_wiring(node.inputs[0])
+            source = through_wiring(self._nodes, node.inputs[0])
             return self._multiplying(node, "encoding" if source.op == "input" else "readout")
         if node.op == "attention":
             return self._attention(node)
@@ -70,7 +70,7 @@ class Counter:
         )
 
     def _synapse(self, node: Node) -> _Synapses:
-        source = self._through_wiring(node.inputs[0])
+        source = through_wiring(self._nodes, node.inputs[0])
         fan_out = OPS[node.op].fan_out
         assert fan_out is not None
         read = self._nodes[node.inputs[0]].output
@@ -84,7 +84,7 @@ class Counter:
 
     def _attention(self, node: Node) -> _Synapses:
         """Additions per spike: N for keys and values of (q kᵀ) v, d_v for queries and keys else."""
-        query, key, value = (self._through_wiring(name) for name in node.inputs)
+        query, key, value = (through_wiring(self._nodes, name) for name in node.inputs)
         tokens = query.output.positions
         if node["association"] == "qk_v":
             events, additions = (key, value), tokens
@@ -94,12 +94,6 @@ class Counter:
         reached = np.full(tokens, additions, np.int64)
         constant = replace(self._constant(node, "attention"), inputs=inputs)
         return _Synapses(constant, tuple((event.name, reached) for event in events))
-
-    def _through_wiring(self, name: str) -> Node:
-        node = self._nodes[name]
-        while node.op == "reshape":
-            node = self._nodes[node.inputs[0]]
-        return node
 
     def _membrane_adds(self, neuron: Node) -> int:
         """Additions of the sums that this neuron is the first to see."""

@@ -5,7 +5,6 @@ import onnx
 
 from s2f_deploy.frontend.importer import Importer, unsupported
 from s2f_deploy.frontend.views import Product, Value, View
-from s2f_deploy.ir.graph import DType, TensorType
 
 HEADS_RANK = 4  # batch, heads, rows, columns
 
@@ -40,7 +39,7 @@ def _first_product(importer: Importer, node: onnx.NodeProto, left: View, right: 
             association = "q_kv"
         case _:
             raise _no_attention(node)
-    return Product((left, right), association, heads, 1.0, node.name)
+    return Product((left, right), association, heads, 1.0)
 
 
 def _shown(importer: Importer, view: View, heads: int) -> str:
@@ -57,7 +56,6 @@ def _attention(
         "attention",
         (operands[0].node, operands[1].node, operands[2].node),
         {},
-        output=TensorType((), DType.FLOAT32),
         heads=first.heads,
         association=first.association,
     )

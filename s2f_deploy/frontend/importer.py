@@ -1,7 +1,7 @@
 """The state of one import: nodes made so far, and what every ONNX tensor is in their terms."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from s2f_deploy.errors import UnsupportedPatternError
-from s2f_deploy.frontend.views import Constant, Product, Value, View, whole
-from s2f_deploy.ir.graph import Attribute, DType, Node, TensorType, attributes
+from s2f_deploy.frontend.views import Constant, Value, View, whole
+from s2f_deploy.ir.graph import Attribute, DType, Node, TensorType, attributes, through_wiring
 from s2f_deploy.ops import OPS
 
 # Modules with weights, and neurons, are known by their module's path alone.
@@ -74,10 +74,10 @@ class Importer:
     def reads_spikes(self, node: onnx.NodeProto) -> bool:
         """Whether an input of an ONNX node is what a neuron emits."""
         views = [self.values.get(name) for name in node.input]
-        sources = [self.nodes[view.node] for view in views if isinstance(view, View)]
         return any(
-            (self.nodes[s.inputs[0]] if s.op == "reshape" else s).op == "integer_fire"
-            for s in sources
+            through_wiring(self.nodes, view.node).op == "integer_fire"
+            for view in views
+            if isinstance(view, View)
         )
 
     def laid_out(self, node: onnx.NodeProto, view: View) -> str:
@@ -118,8 +118,6 @@ class Importer:
         op: str,
         inputs: tuple[str, ...],
         arrays: dict[str, NDArray[Any]],
-        *,
-        output: TensorType | None = None,
         **constants: Attribute,
     ) -> View:
         """Append a node and return its whole result.
@@ -129,21 +127,15 @@ class Importer:
             op: key into ``OPS``.
             inputs: names of the nodes it reads.
             arrays: its parameters; the key becomes the last part of the parameter's name.
-            output: the type, where the type rule cannot know it.
             constants: its attributes.
         """
         name = self.name_for(node)
-        declared = output or TensorType((), DType.FLOAT32)
+        # Only the element type counts here; the type rule gives the shape.
+        real = TensorType((), DType.FLOAT32)
         params = {f"{name}.{key}": array for key, array in arrays.items()}
-        made = Node(
-            name, op, inputs, tuple(params), declared, describe(node), attributes(**constants)
-        )
+        made = Node(name, op, inputs, tuple(params), real, describe(node), attributes(**constants))
         types = [self.nodes[i].output for i in inputs]
         inferred = OPS[op].infer_type(made, types, list(arrays.values()))
-        made = Node(name, op, inputs, tuple(params), inferred, made.origin, made.attributes)
-        self.nodes[name] = made
+        self.nodes[name] = replace(made, output=inferred)
         self.params |= {key: np.ascontiguousarray(array) for key, array in params.items()}
         return whole(name, inferred)
-
-
-__all__ = ["Constant", "Importer", "Product", "Value", "View", "attribute", "unsupported"]

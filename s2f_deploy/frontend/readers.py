@@ -12,11 +12,9 @@ from s2f_deploy.frontend.attention_reader import read_product
 from s2f_deploy.frontend.importer import Importer, attribute, unsupported
 from s2f_deploy.frontend.integer_fire import OPERATORS
 from s2f_deploy.frontend.views import Product, Value, View
-from s2f_deploy.ir.graph import DType, TensorType
 
 Reader = Callable[[Importer, onnx.NodeProto], Value]
 
-IMAGE_RANK = 4  # batch, channels, height, width
 LARGEST_COUNT = 255
 
 
@@ -161,13 +159,11 @@ def read_neuron(importer: Importer, node: onnx.NodeProto) -> Value:
     source = view.node
     if view.in_order and view.shape[1] == importer.nodes[source].output.channels:
         source = importer.laid_out(node, view)
-    output = TensorType((), DType.FLOAT32)
     made = importer.emit(
         node,
         "integer_fire",
         (source,),
         {},
-        output=output,
         levels=levels,
         norm=norm,
         rounding=rounding,

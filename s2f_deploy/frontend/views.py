@@ -75,7 +75,6 @@ class Product:
     association: str
     heads: int
     scale: float
-    origin: str
 
 
 @dataclass(frozen=True, eq=False, slots=True)

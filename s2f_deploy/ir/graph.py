@@ -183,6 +183,14 @@ def frozen_array(values: NDArray[Any]) -> NDArray[Any]:
     return view
 
 
+def through_wiring(nodes: Mapping[str, Node], name: str) -> Node:
+    """The node that computes what ``name`` shows: itself, or what its reshapes rearrange."""
+    node = nodes[name]
+    while node.op == "reshape":
+        node = nodes[node.inputs[0]]
+    return node
+
+
 def check_topological(graph: Graph) -> None:
     """Names are unique and every node reads only nodes before it and arrays that exist.
 

@@ -43,7 +43,6 @@ class Op:
 EVERY_LEVEL = frozenset(Level)
 BEFORE_EVENT = frozenset({Level.FLOAT, Level.INTEGER})
 FLOAT_ONLY = frozenset({Level.FLOAT})
-INTEGER_ON = frozenset({Level.INTEGER, Level.EVENT})
 EVENT_ONLY = frozenset({Level.EVENT})
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from s2f_deploy.ir.graph import Node, TensorType
-from s2f_deploy.ops.op import FLOAT_ONLY, INTEGER_ON, Arrays, Op
+from s2f_deploy.ops.op import EVERY_LEVEL, FLOAT_ONLY, Arrays, Op
 
 
 def infer_type(node: Node, inputs: Sequence[TensorType], params: Arrays) -> TensorType:
@@ -35,4 +35,4 @@ def roundings(_: Node, inputs: Sequence[TensorType], __: Arrays) -> int:
 
 
 MEAN_POOL = Op("mean_pool", FLOAT_ONLY, infer_type, dense_mean, roundings=roundings)
-SUM_POOL = Op("sum_pool", INTEGER_ON | FLOAT_ONLY, infer_type, dense_sum, roundings=roundings)
+SUM_POOL = Op("sum_pool", EVERY_LEVEL, infer_type, dense_sum, roundings=roundings)

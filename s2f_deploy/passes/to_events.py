@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2f_deploy.errors import UnsupportedPatternError
-from s2f_deploy.ir.graph import DType, Graph, Level, Node, TensorType
+from s2f_deploy.ir.graph import DType, Graph, Level, Node, TensorType, through_wiring
 from s2f_deploy.passes.comparators import INT32_MAX, comparators
 
 
@@ -76,11 +76,7 @@ def _synapse(graph: Graph, node: Node, source: TensorType, params: dict[str, NDA
 
 
 def _is_encoding(graph: Graph, node: Node) -> bool:
-    nodes = graph.by_name()
-    source = nodes[node.inputs[0]]
-    while source.op == "reshape":
-        source = nodes[source.inputs[0]]
-    return source.op == "input"
+    return through_wiring(graph.by_name(), node.inputs[0]).op == "input"
 
 
 def _feeds_neuron(graph: Graph, node: Node) -> bool:
