@@ -20,19 +20,20 @@ ADDITIONS_PER_NS = 10.0
 
 
 def attend(node: Node, inputs: list[Any], workers: Workers) -> NDArray[Any]:
-    """Counts q, k uint8[1, N, C] and v uint8[1, N, C_v] -> int32[1, N, L], heads in parallel."""
+    """Counts q, k uint8[1, N, C] and v uint8[1, N, C_v] -> integers[1, N, L], heads in parallel."""
     heads = node["heads"]
     query, key, value = (
         operand.reshape(-1, heads, operand.shape[2] // heads) for operand in inputs
     )
     tokens, _, value_width = value.shape
-    result = aligned_rows(np.zeros((1, tokens, heads * value_width), np.int32))
+    dtype = node.output.dtype.array_type
+    result = aligned_rows(np.zeros((1, tokens, heads * value_width), dtype))
     of_head = _scores_first if node["association"] == "qk_v" else _values_first
 
     def work(first: int, last: int) -> None:
         for head in range(first, last):
             lanes = slice(head * value_width, (head + 1) * value_width)
-            result[0, :, lanes] = of_head(query[:, head], key[:, head], value[:, head])
+            result[0, :, lanes] = of_head(query[:, head], key[:, head], value[:, head], dtype)
 
     # Two passes over tokens, spikes and rows, at a rough 10 additions a nanosecond.
     estimate_ns = 2 * tokens * key.shape[2] * heads * max(value_width, 16) / ADDITIONS_PER_NS
@@ -40,27 +41,31 @@ def attend(node: Node, inputs: list[Any], workers: Workers) -> NDArray[Any]:
     return result
 
 
-def _scores_first(query: NDArray[Any], key: NDArray[Any], value: NDArray[Any]) -> NDArray[Any]:
-    """uint8[N, d], uint8[N, d], uint8[N, d_v] -> int32[N, d_v]."""
-    scores = _accumulated(key, query.T)
-    return _accumulated(value.T, scores)[:, : len(query)].T
+def _scores_first(
+    query: NDArray[Any], key: NDArray[Any], value: NDArray[Any], dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    """uint8[N, d], uint8[N, d], uint8[N, d_v] -> integers[N, d_v]."""
+    scores = _accumulated(key, query.T, dtype)
+    return _accumulated(value.T, scores, dtype)[:, : len(query)].T
 
 
-def _values_first(query: NDArray[Any], key: NDArray[Any], value: NDArray[Any]) -> NDArray[Any]:
-    """uint8[N, d], uint8[N, d], uint8[N, d_v] -> int32[N, d_v]."""
-    held = _accumulated(key.T, value)
-    return _accumulated(query, held)[:, : value.shape[1]]
+def _values_first(
+    query: NDArray[Any], key: NDArray[Any], value: NDArray[Any], dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    """uint8[N, d], uint8[N, d], uint8[N, d_v] -> integers[N, d_v]."""
+    held = _accumulated(key.T, value, dtype)
+    return _accumulated(query, held, dtype)[:, : value.shape[1]]
 
 
-def _accumulated(events: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
-    """Σ over the spikes of uint8[R, M] of rows [M, W] -> int32[R, L]."""
+def _accumulated(events: NDArray[Any], rows: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Σ over the spikes of uint8[R, M] of rows [M, W] -> integers[R, L]."""
     targets, sources = events.shape
     counts = np.ascontiguousarray(events)[:, None]
     levels = int(events.max(initial=0))
     index = np.empty(event_capacity(targets, 1, sources, levels), np.uint32)
     first = np.empty((targets, 2), np.int64)
     build_events(counts, 0, targets, index, first)
-    held = aligned_rows(rows.astype(np.int32))
-    result = aligned_zeros((targets, held.shape[1]), np.int32)
+    held = aligned_rows(rows.astype(dtype))
+    result = aligned_zeros((targets, held.shape[1]), dtype)
     accumulate_rows(first, index, held, result, 0, targets)
     return result

@@ -42,7 +42,8 @@ class Counter:
             return self._synapse(node)
         if node.op in ("conv2d", "linear", "affine"):
             source = through_wiring(self._nodes, node.inputs[0])
-            return self._multiplying(node, "encoding" if source.op == "input" else "readout")
+            first = source.op in ("input", "digitise")
+            return self._multiplying(node, "encoding" if first else "readout")
         if node.op == "attention":
             return self._attention(node)
         if node.op == "host":
@@ -98,7 +99,7 @@ class Counter:
     def _membrane_adds(self, neuron: Node) -> int:
         """Additions of the sums that this neuron is the first to see."""
         node, adds = self._nodes[neuron.inputs[0]], 0
-        while node.op in ("reshape", "add", "sum_pool"):
+        while node.op in ("reshape", "add", "sum_pool", "align"):
             source = self._nodes[node.inputs[0]]
             if node.op == "add":
                 return adds + node.output.channels * node.output.positions

@@ -1,7 +1,7 @@
 """The ``events`` engine: Numba kernels that add weight rows where spikes are, and nothing else.
 
-Values are channels last: counts uint8[H, W, C], membranes float32 or int32[H, W, L] with L the
-channels in whole vector registers.
+Values are channels last: counts uint8[H, W, C], membranes float32, int32 or int64[H, W, L] with L
+the channels in whole vector registers.
 """
 
 from typing import Any
@@ -29,6 +29,9 @@ class EventsEngine:
         self._graph = graph
         self._types = {node.name: node.output for node in graph.nodes}
         self._workers = Workers(threads)
+        self._shifts = {
+            node.name: aligned_rows(graph.arrays(node)[0]) for node in graph.select("align")
+        }
         self._synapses: dict[str, Synapse] = {
             node.name: prepare(node, self._types[node.inputs[0]], graph.arrays(node))
             for node in graph.select("event_conv2d", "event_linear")
@@ -57,8 +60,11 @@ class EventsEngine:
             case "add":
                 total: NDArray[Any] = inputs[0] + inputs[1]
                 return total
+            case "align":
+                return self._align(node, inputs[0])
             case "sum_pool":
-                pooled: NDArray[Any] = inputs[0].sum((0, 1), keepdims=True)
+                wide = node.output.dtype.array_type
+                pooled: NDArray[Any] = inputs[0].sum((0, 1), keepdims=True, dtype=wide)
                 return pooled
             case "reshape":
                 value: NDArray[Any] = inputs[0].reshape(*node.output.plane, -1)
@@ -82,6 +88,13 @@ class EventsEngine:
 
         self._workers.over_rows(len(flat_counts), work, counts.size / NEURONS_FIRED_PER_NS)
         return counts
+
+    def _align(self, node: Node, membrane: NDArray[Any]) -> NDArray[Any]:
+        """Shift every channel onto its finer grid, in the node's type."""
+        wide = membrane.astype(node.output.dtype.array_type)
+        shifts = self._shifts[node.name].astype(wide.dtype)
+        shifted: NDArray[Any] = wide << shifts[: wide.shape[2]]
+        return shifted
 
     def _dense(self, node: Node, inputs: list[Any]) -> NDArray[Any]:
         """Layers that multiply (encoding, readout) and the host's: their dense definition."""

@@ -29,7 +29,7 @@ class Synapse(Protocol):
     """Accumulates the spikes of one layer."""
 
     def accumulate(self, counts: NDArray[Any], workers: Workers) -> NDArray[Any]:
-        """Counts uint8[H, W, I] -> membranes float32[H', W', L], bias included."""
+        """Counts uint8[H, W, I] -> membranes [H', W', L] of the bias's type, bias included."""
 
 
 def prepare(node: Node, source: TensorType, arrays: Sequence[NDArray[Any]]) -> Synapse:
@@ -80,7 +80,7 @@ def _membranes(plane: tuple[int, int], bias: NDArray[Any]) -> NDArray[Any]:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Rows:
-    """Linear layers and 1x1 convolutions: weight float32[I, L]."""
+    """Linear layers and 1x1 convolutions: weight [I, L], float32 or integers."""
 
     plane: tuple[int, int]
     weight: NDArray[Any]
@@ -102,7 +102,7 @@ class _Rows:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Convolution:
-    """Convolutions across all channels: weight float32[KH, KW, I, L]."""
+    """Convolutions across all channels: weight [KH, KW, I, L], float32 or integers."""
 
     plane: tuple[int, int]
     weight: NDArray[Any]
@@ -131,7 +131,7 @@ class _Convolution:
 
 
 class _Depthwise(_Convolution):
-    """Depthwise convolutions: weight float32[KH, KW, L]."""
+    """Depthwise convolutions: weight [KH, KW, L], float32 or integers."""
 
     __slots__ = ()
 

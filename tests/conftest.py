@@ -1,5 +1,6 @@
 """Settings and the one exported network that the whole test run shares."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +68,7 @@ def tiny_graph(tiny_onnx: Path) -> Graph:
         "notices": [],
     }
     graph = s2f_deploy.lower(tiny_onnx)
-    return Graph(graph.name, graph.level, graph.nodes, graph.params, graph.reference, metadata)
+    return replace(graph, metadata=metadata)
 
 
 @pytest.fixture(scope="session")

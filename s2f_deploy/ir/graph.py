@@ -26,7 +26,18 @@ class DType(Enum):
 
     FLOAT32 = "float32"
     INT32 = "int32"
+    INT64 = "int64"
     COUNT = "count"
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether it is an integer sum: a membrane in units of its grid."""
+        return self in (DType.INT32, DType.INT64)
+
+    @property
+    def array_type(self) -> np.dtype[Any]:
+        """NumPy's type for arrays of it."""
+        return np.dtype(np.uint8 if self is DType.COUNT else self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +127,8 @@ class Graph:
         nodes: in topological order.
         params: read-only arrays, by name.
         reference: the float network as ONNX, which every equivalence is checked against.
+        deployed: the same network with its weights on integer grids, in plain float operators,
+            as ONNX; empty where weights stay as trained.
         metadata: what travels with the network: task, classes, preprocessing, digests.
     """
 
@@ -124,6 +137,7 @@ class Graph:
     nodes: tuple[Node, ...]
     params: Mapping[str, NDArray[Any]]
     reference: bytes = b""
+    deployed: bytes = b""
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def node(self, name: str) -> Node:

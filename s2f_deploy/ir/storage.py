@@ -1,7 +1,8 @@
 """The artefact ``model.s2f``: graph, arrays, float reference and metadata in one zip file.
 
 Nothing in it is ever executed. ``graph.txt`` is the printed graph, ``params.safetensors`` its
-arrays, ``reference.onnx`` the float network, ``meta.json`` everything else.
+arrays, ``reference.onnx`` the float network, ``deployed.onnx`` the same with its weights on integer
+grids (empty where they stay as trained), ``meta.json`` everything else.
 """
 
 import json
@@ -20,7 +21,7 @@ from s2f_deploy.errors import ArtefactError, S2FError
 from s2f_deploy.ir.graph import Graph, frozen_array
 from s2f_deploy.ir.text import parse_graph, print_graph
 
-SCHEMA = 1
+SCHEMA = 2
 EPOCH = (1980, 1, 1, 0, 0, 0)
 LARGEST_TEXT_BYTES = 1 << 26
 
@@ -45,6 +46,7 @@ def save(graph: Graph, path: str | os.PathLike[str]) -> None:
                 _write(members, "params.safetensors", save_arrays(arrays))
                 # Only verification reads the reference: smaller counts for more than faster.
                 _write(members, "reference.onnx", graph.reference, zipfile.ZIP_DEFLATED)
+                _write(members, "deployed.onnx", graph.deployed, zipfile.ZIP_DEFLATED)
                 _write(members, "meta.json", json.dumps(meta, indent=1).encode())
             file.flush()
             os.fsync(file.fileno())
@@ -89,9 +91,8 @@ def load(path: str | os.PathLike[str]) -> Graph:
     ) as error:
         raise _damaged(path, str(error)) from error
     params = {name: frozen_array(array) for name, array in arrays.items()}
-    loaded = Graph(
-        graph.name, graph.level, graph.nodes, params, content["reference.onnx"], metadata
-    )
+    networks = (content["reference.onnx"], content["deployed.onnx"])
+    loaded = Graph(graph.name, graph.level, graph.nodes, params, *networks, metadata)
     try:
         verify(loaded)
     except S2FError:
@@ -101,7 +102,7 @@ def load(path: str | os.PathLike[str]) -> Graph:
     return loaded
 
 
-_MEMBERS = ("graph.txt", "params.safetensors", "reference.onnx", "meta.json")
+_MEMBERS = ("graph.txt", "params.safetensors", "reference.onnx", "deployed.onnx", "meta.json")
 
 
 def _write(

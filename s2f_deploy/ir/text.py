@@ -12,7 +12,7 @@ from s2f_deploy.errors import ArtefactError
 from s2f_deploy.ir.graph import Attribute, DType, Graph, Level, Node, TensorType
 
 _NODE = re.compile(
-    r"  %(?P<name>\S+): (?P<dtype>float32|int32|count)(?P<levels>\d*)\[(?P<shape>[\d,]*)\]"
+    r"  %(?P<name>\S+): (?P<dtype>float32|int32|int64|count)(?P<levels>\d*)\[(?P<shape>[\d,]*)\]"
     r" = (?P<op>\w+)\((?P<operands>[^)]*)\) (?P<attributes>\{.*\})  # (?P<origin>.*)"
 )
 

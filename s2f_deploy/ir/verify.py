@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from s2f_deploy.errors import IllegalGraphError
+from s2f_deploy.ir.bounds import check_bounds
 from s2f_deploy.ir.graph import DType, Graph, Level, Node, TensorType, check_topological
 from s2f_deploy.ops import OPS
 
@@ -16,7 +17,7 @@ def verify(graph: Graph) -> None:
     """Check names, operations, types and the rules of the graph's level.
 
     Raises:
-        IllegalGraphError: naming the first node that breaks a rule.
+        IllegalGraphError: naming the first node that breaks a rule, or whose integers could wrap.
         ShapeMismatchError: two operands do not fit.
     """
     check_topological(graph)
@@ -32,6 +33,8 @@ def verify(graph: Graph) -> None:
         if graph.level is not Level.FLOAT:
             _verify_operands(node, inputs, graph.level)
         types[node.name] = node.output
+    if graph.level is Level.EVENT:
+        check_bounds(graph)
 
 
 def _verify_operands(node: Node, inputs: Sequence[TensorType], level: Level) -> None:

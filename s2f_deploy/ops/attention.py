@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2f_deploy.errors import ShapeMismatchError
-from s2f_deploy.ir.graph import DType, Node, TensorType
+from s2f_deploy.ir.graph import Node, TensorType
+from s2f_deploy.ir.interval import Interval
 from s2f_deploy.ops.op import EVERY_LEVEL, Arrays, Op
 
 
@@ -35,10 +36,10 @@ def infer_type(node: Node, inputs: Sequence[TensorType], params: Arrays) -> Tens
 
 
 def dense(node: Node, inputs: Arrays, params: Arrays) -> NDArray[Any]:
-    """Counts -> int32[C_v, N] exactly; real values -> their own type."""
+    """Counts -> integers[C_v, N] exactly; real values -> their own type."""
     del params
     heads = node["heads"]
-    # BLAS is exact here: lowering refuses sums of counts that leave int32, double holds 2^53.
+    # BLAS is exact here: lowering refuses sums of counts that double does not hold.
     wide = np.float64 if inputs[0].dtype == np.uint8 else inputs[0].dtype
     query, key, value = (
         operand.reshape(heads, operand.shape[0] // heads, -1).astype(wide) for operand in inputs
@@ -48,7 +49,8 @@ def dense(node: Node, inputs: Arrays, params: Arrays) -> NDArray[Any]:
     else:
         attended = (value @ key.transpose(0, 2, 1)) @ query
     result: NDArray[Any] = attended.reshape(node.output.shape)
-    return result.astype(np.int32) if node.output.dtype is DType.INT32 else result
+    whole = node.output.dtype.is_integer
+    return result.astype(node.output.dtype.array_type) if whole else result
 
 
 def dense_macs(node: Node, inputs: Sequence[TensorType], params: Arrays) -> int:
@@ -59,6 +61,17 @@ def dense_macs(node: Node, inputs: Sequence[TensorType], params: Arrays) -> int:
     if node["association"] == "qk_v":
         return tokens * tokens * (query.channels + value.channels)
     return 2 * tokens * query.channels * value.channels // int(node["heads"])
+
+
+def interval(
+    node: Node, types: Sequence[TensorType], inputs: Sequence[Interval], params: Arrays
+) -> Interval:
+    """Every query, key and value at its largest: products of counts are never negative."""
+    del params
+    query, key, value = inputs
+    terms = types[0].positions * (types[0].channels // int(node["heads"]))
+    reach = query.reach * key.reach * value.reach * terms
+    return Interval.constant(0, reach, node.output.channels)
 
 
 def roundings(node: Node, inputs: Sequence[TensorType], params: Arrays) -> int:
@@ -75,4 +88,5 @@ ATTENTION = Op(
     dense_macs=dense_macs,
     padded_macs=dense_macs,
     roundings=roundings,
+    interval=interval,
 )

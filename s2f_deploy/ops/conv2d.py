@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from s2f_deploy.errors import ShapeMismatchError
 from s2f_deploy.ir.graph import DType, Node, TensorType
+from s2f_deploy.ir.interval import Interval
+from s2f_deploy.ops.arithmetic import accumulator, sum_type, with_bias
 from s2f_deploy.ops.op import EVENT_ONLY, EVERY_LEVEL, Arrays, Op
 
 
@@ -27,7 +29,9 @@ def output_plane(node: Node, source: TensorType, kernel: tuple[int, int]) -> tup
     )
 
 
-def _infer(node: Node, source: TensorType, weight_shape: tuple[int, ...]) -> TensorType:
+def _infer(
+    node: Node, source: TensorType, weight_shape: tuple[int, ...], dtype: DType
+) -> TensorType:
     out_channels, in_channels, *kernel = weight_shape
     groups = node["groups"]
     if source.channels != in_channels * groups or out_channels % groups:
@@ -44,33 +48,35 @@ def _infer(node: Node, source: TensorType, weight_shape: tuple[int, ...]) -> Ten
             fix="use a larger input image",
         )
     spatial = plane if len(source.shape) == 3 else plane[1:]  # noqa: PLR2004 (C, H, W)
-    return TensorType((out_channels, *spatial), DType.FLOAT32)
+    return TensorType((out_channels, *spatial), dtype)
 
 
 def infer_type(node: Node, inputs: Sequence[TensorType], params: Arrays) -> TensorType:
     """(I, H, W), weight[O, I / groups, KH, KW] -> (O, H', W'); tokens (I, N) -> (O, N')."""
-    return _infer(node, inputs[0], params[0].shape)
+    return _infer(node, inputs[0], params[0].shape, sum_type(node, params))
 
 
 def infer_event_type(node: Node, inputs: Sequence[TensorType], params: Arrays) -> TensorType:
     """(I, H, W), rows[KH, KW, I / groups, O] -> (O, H', W'); tokens (I, N) -> (O, N')."""
     kernel_height, kernel_width, in_channels, out_channels = params[0].shape
-    return _infer(node, inputs[0], (out_channels, in_channels, kernel_height, kernel_width))
+    shape = (out_channels, in_channels, kernel_height, kernel_width)
+    return _infer(node, inputs[0], shape, sum_type(node, params))
 
 
 def dense(node: Node, inputs: Arrays, params: Arrays) -> NDArray[Any]:
-    """Any number type[I, H, W] -> the weights' type[O, H', W'], one matrix product per tap."""
+    """Any number type[I, H, W] -> real weights' type or integers[O, H', W'], a product per tap."""
     weight, bias = params
+    wide = accumulator(inputs[0], weight)
     groups = node["groups"]
     out_channels, group_channels, kernel_height, kernel_width = weight.shape
     source = TensorType(inputs[0].shape, DType.FLOAT32)
     height, width = output_plane(node, source, (kernel_height, kernel_width))
     stride_y, stride_x = node["stride"]
     top, left, bottom, right = node["padding"]
-    image = inputs[0].reshape(source.channels, *source.plane).astype(weight.dtype)
+    image = inputs[0].reshape(source.channels, *source.plane).astype(wide)
     image = np.pad(image, ((0, 0), (top, bottom), (left, right)))
-    rows = weight.reshape(groups, out_channels // groups, group_channels, -1)
-    result = np.zeros((groups, out_channels // groups, height * width), weight.dtype)
+    rows = weight.reshape(groups, out_channels // groups, group_channels, -1).astype(wide)
+    result = np.zeros((groups, out_channels // groups, height * width), wide)
     for tap in range(kernel_height * kernel_width):
         y, x = divmod(tap, kernel_width)
         seen = image[
@@ -80,7 +86,8 @@ def dense(node: Node, inputs: Arrays, params: Arrays) -> NDArray[Any]:
         ].reshape(groups, group_channels, -1)
         # A depthwise product is elementwise; matmul would take it one row at a time.
         result += rows[..., tap] * seen if group_channels == 1 else rows[..., tap] @ seen
-    biased = result.reshape(out_channels, height, width) + bias.reshape(out_channels, *_ones(bias))
+    total = result.reshape(out_channels, height, width)
+    biased = with_bias(node, total, bias.reshape(out_channels, *_ones(bias)))
     return biased.reshape(node.output.shape)
 
 
@@ -93,6 +100,22 @@ def dense_event(node: Node, inputs: Arrays, params: Arrays) -> NDArray[Any]:
     """The same from weights in rows: counts[I, H, W] -> float[O, H', W']."""
     rows, bias = params
     return dense(node, inputs, [rows.transpose(3, 2, 0, 1), bias])
+
+
+def interval(
+    node: Node, _: Sequence[TensorType], inputs: Sequence[Interval], params: Arrays
+) -> Interval:
+    """Every source channel at the end of its range that a weight's sign prefers."""
+    weight, bias = params
+    by_tap = weight.reshape(*weight.shape[:2], -1)
+    return inputs[0].weighted(by_tap, bias, node["groups"])
+
+
+def event_interval(
+    node: Node, types: Sequence[TensorType], inputs: Sequence[Interval], params: Arrays
+) -> Interval:
+    """The same from weights in rows."""
+    return interval(node, types, inputs, [params[0].transpose(3, 2, 0, 1), params[1]])
 
 
 def taps_per_position(size: int, outputs: int, kernel: int, stride: int, before: int) -> Any:
@@ -154,7 +177,17 @@ def roundings(_: Node, __: Sequence[TensorType], params: Arrays) -> int:
     return int(params[0][0].size) + 1
 
 
-CONV2D = Op("conv2d", EVERY_LEVEL, infer_type, dense, fan_out, dense_macs, padded_macs, roundings)
+CONV2D = Op(
+    "conv2d",
+    EVERY_LEVEL,
+    infer_type,
+    dense,
+    fan_out,
+    dense_macs,
+    padded_macs,
+    roundings,
+    interval,
+)
 EVENT_CONV2D = Op(
     "event_conv2d",
     EVENT_ONLY,
@@ -163,4 +196,5 @@ EVENT_CONV2D = Op(
     event_fan_out,
     event_dense_macs,
     padded_macs,
+    interval=event_interval,
 )

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from s2f_deploy.errors import ShapeMismatchError
 from s2f_deploy.ir.graph import DType, Node, TensorType
+from s2f_deploy.ir.interval import Interval
 from s2f_deploy.ops.op import EVERY_LEVEL, FLOAT_ONLY, Arrays, Op
 
 
@@ -28,6 +29,14 @@ def dense_sum(node: Node, inputs: Arrays, params: Arrays) -> NDArray[Any]:
     del node, params
     total: NDArray[Any] = inputs[0] + inputs[1]
     return total
+
+
+def sum_interval(
+    node: Node, types: Sequence[TensorType], inputs: Sequence[Interval], params: Arrays
+) -> Interval:
+    """Both branches at their ends."""
+    del node, types, params
+    return inputs[0].plus(inputs[1])
 
 
 def per_channel(vector: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
@@ -86,7 +95,7 @@ def batch_norm_roundings(_: Node, __: Sequence[TensorType], ___: Arrays) -> int:
     return 12
 
 
-ADD = Op("add", EVERY_LEVEL, infer_sum, dense_sum, roundings=one_rounding)
+ADD = Op("add", EVERY_LEVEL, infer_sum, dense_sum, roundings=one_rounding, interval=sum_interval)
 AFFINE = Op(
     "affine",
     EVERY_LEVEL,

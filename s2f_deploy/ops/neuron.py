@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from s2f_deploy.errors import ShapeMismatchError
 from s2f_deploy.ir.graph import DType, Node, TensorType
+from s2f_deploy.ir.interval import Interval
 from s2f_deploy.ops.elementwise import dense_affine
 from s2f_deploy.ops.op import BEFORE_EVENT, EVENT_ONLY, Arrays, Op
 
@@ -62,5 +63,15 @@ def dense_integrate_fire(node: Node, inputs: Arrays, params: Arrays) -> NDArray[
     return counts
 
 
-INTEGER_FIRE = Op("integer_fire", BEFORE_EVENT, infer_fire, dense_fire)
-INTEGRATE_FIRE = Op("integrate_fire", EVENT_ONLY, infer_integrate_fire, dense_integrate_fire)
+def interval(
+    node: Node, types: Sequence[TensorType], inputs: Sequence[Interval], params: Arrays
+) -> Interval:
+    """0 to D."""
+    del types, inputs, params
+    return Interval.constant(0, node.output.levels, node.output.channels)
+
+
+INTEGER_FIRE = Op("integer_fire", BEFORE_EVENT, infer_fire, dense_fire, interval=interval)
+INTEGRATE_FIRE = Op(
+    "integrate_fire", EVENT_ONLY, infer_integrate_fire, dense_integrate_fire, interval=interval
+)

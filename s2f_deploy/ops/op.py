@@ -7,6 +7,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from s2f_deploy.ir.graph import Level, Node, TensorType
+from s2f_deploy.ir.interval import IntervalRule
 
 Arrays = Sequence[NDArray[Any]]
 InferType = Callable[[Node, Sequence[TensorType], Arrays], TensorType]
@@ -28,6 +29,7 @@ class Op:
         padded_macs: the same as the papers count it, taps on the padding included.
         roundings: floating point roundings on the longest path from an input to the output,
             for a-priori error bounds.
+        interval: bounds of an integer result, and of every partial sum on the way to it.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Op:
     dense_macs: Count | None = None
     padded_macs: Count | None = None
     roundings: Count | None = None
+    interval: IntervalRule | None = None
 
 
 EVERY_LEVEL = frozenset(Level)

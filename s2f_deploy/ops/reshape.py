@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from s2f_deploy.errors import ShapeMismatchError
 from s2f_deploy.ir.graph import Node, TensorType
+from s2f_deploy.ir.interval import Interval
 from s2f_deploy.ops.op import EVERY_LEVEL, Arrays, Op
 
 
@@ -30,4 +31,12 @@ def dense(node: Node, inputs: Arrays, params: Arrays) -> NDArray[Any]:
     return inputs[0].reshape(node.output.shape)
 
 
-RESHAPE = Op("reshape", EVERY_LEVEL, infer_type, dense)
+def interval(
+    node: Node, types: Sequence[TensorType], inputs: Sequence[Interval], params: Arrays
+) -> Interval:
+    """Unchanged."""
+    del node, types, params
+    return inputs[0]
+
+
+RESHAPE = Op("reshape", EVERY_LEVEL, infer_type, dense, interval=interval)

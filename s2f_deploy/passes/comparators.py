@@ -15,10 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from s2f_deploy.errors import UnsupportedPatternError
 from s2f_deploy.ir.graph import DType, Node
-
-INT32_MAX = 2**31 - 1
 
 
 def comparators(
@@ -26,17 +23,17 @@ def comparators(
 ) -> NDArray[Any]:
     """Comparators[D, C] (or [D, 1]) of ``clip(round(u · scale + shift), 0, D)``, ascending.
 
+    A comparator beyond an integer type is put at its end: the type's largest value, which bounds
+    keep free, is never reached, its smallest always.
+
     Args:
         neuron: an integer_fire; its levels and rounding count.
-        dtype: of the membrane, FLOAT32 or INT32; the comparators have the same.
+        dtype: of the membrane, FLOAT32, INT32 or INT64; the comparators have the same.
         scale: float64[C] or [1], positive.
         shift: float64[C] or [1].
-
-    Raises:
-        UnsupportedPatternError: a comparator lies outside the membrane's type.
     """
     pairs = np.broadcast_arrays(scale, shift)
-    smallest: Callable[..., Any] = _smallest_int32 if dtype is DType.INT32 else _smallest_float32
+    smallest: Callable[..., Any] = _smallest_integer if dtype.is_integer else _smallest_float32
     table: list[list[Any]] = [
         [
             smallest(
@@ -47,18 +44,14 @@ def comparators(
         ]
         for d in range(1, neuron["levels"] + 1)
     ]
-    if dtype is DType.INT32:
-        if max(abs(value) for row in table for value in row) > INT32_MAX:
-            raise UnsupportedPatternError(
-                f"a comparator of {neuron.name} does not fit 32 bits",
-                where=neuron.origin,
-                fix="the scale before this neuron is too small to ever let it fire",
-            )
-        return np.array(table, np.int32)
-    return np.array(table, np.float32)
+    if not dtype.is_integer:
+        return np.array(table, np.float32)
+    ends = np.iinfo(dtype.array_type)
+    limited = [[min(max(value, ends.min), ends.max) for value in row] for row in table]
+    return np.array(limited, dtype.array_type)
 
 
-def _smallest_int32(threshold: Fraction, *, strict: bool) -> int:
+def _smallest_integer(threshold: Fraction, *, strict: bool) -> int:
     return floor(threshold) + 1 if strict else ceil(threshold)
 
 

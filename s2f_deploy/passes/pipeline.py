@@ -1,10 +1,15 @@
-"""Which passes run, in which order."""
+"""Which passes run, in which order, for which arithmetic."""
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
+from s2f_deploy.backend.float_onnx import float_onnx
 from s2f_deploy.frontend.import_onnx import import_onnx, read_model
 from s2f_deploy.ir.graph import Graph
 from s2f_deploy.ir.verify import verify
@@ -12,10 +17,13 @@ from s2f_deploy.passes.decompose import decompose
 from s2f_deploy.passes.fold_affines import fold_affines
 from s2f_deploy.passes.fold_norms import fold_norms
 from s2f_deploy.passes.merge_convolutions import merge_convolutions
+from s2f_deploy.passes.quantise import WeightFormat, quantise
 from s2f_deploy.passes.to_events import to_events, to_integer
+from s2f_deploy.passes.to_fixed_point import to_fixed_point
 
 Pass = Callable[[Graph], Graph]
-Arithmetic = Literal["float32"]
+Arithmetic = Literal["float32", "int16", "int8"]
+WEIGHT_BITS = {"int16": 16, "int8": 8}
 
 INTEGER_PASSES: Sequence[Pass] = (
     decompose,
@@ -35,16 +43,61 @@ def run_passes(graph: Graph, passes: Sequence[Pass]) -> Graph:
     return graph
 
 
-def lower(path: str | os.PathLike[str], arithmetic: Arithmetic = "float32") -> Graph:
+def lower(
+    path: str | os.PathLike[str],
+    arithmetic: Arithmetic = "float32",
+    *,
+    calibration: NDArray[np.float32] | None = None,
+    layers: Sequence[tuple[str, Arithmetic]] = (),
+) -> Graph:
     """The EVENT graph of an ONNX file.
+
+    Args:
+        path: of the ONNX file.
+        arithmetic: float32 as trained, or integer weights of 16 or 8 bits.
+        calibration: float32[B, C, H, W], images as the network takes them, on which integer
+            weights are chosen; None to choose by the weights alone.
+        layers: patterns of layer names whose weights have another width than the others'.
 
     Raises:
         ArtefactError: the file is missing or no ONNX model.
         UnsupportedPatternError: a node has no place in an event-driven graph; it is named.
-        ValueError: an arithmetic that does not exist.
+        InputError: a pattern names no layer, or the calibration images do not fit the network.
+        ValueError: an arithmetic that does not exist, or mixes floats with integers.
     """
-    if arithmetic != "float32":
-        raise ValueError(f"arithmetic {arithmetic!r} is not float32")
     content = read_model(path)
-    graph = import_onnx(content, "".join(Path(path).stem.split()) or "network")
-    return run_passes(graph, EVENT_PASSES)
+    name = "".join(Path(path).stem.split()) or "network"
+    return lower_content(content, name, arithmetic, calibration=calibration, layers=layers)
+
+
+def lower_content(
+    content: bytes,
+    name: str,
+    arithmetic: Arithmetic = "float32",
+    *,
+    calibration: NDArray[Any] | None = None,
+    layers: Sequence[tuple[str, Arithmetic]] = (),
+) -> Graph:
+    """The EVENT graph of an ONNX model in memory; see ``lower``."""
+    wanted = [kind for _, kind in layers] + ([] if arithmetic == "float32" else [arithmetic])
+    unknown = [kind for kind in wanted if kind not in WEIGHT_BITS]
+    if arithmetic not in ("float32", *WEIGHT_BITS) or unknown:
+        wrong = (*unknown, arithmetic)[0]
+        raise ValueError(f"arithmetic {wrong!r} is not {', '.join(WEIGHT_BITS)}")
+    graph = import_onnx(content, name)
+    if arithmetic == "float32":
+        if layers:
+            raise ValueError("layers of float32 weights cannot have integer ones among them")
+        return run_passes(graph, EVENT_PASSES)
+    overrides = tuple((pattern, WEIGHT_BITS[kind]) for pattern, kind in layers)
+    weights = WeightFormat(WEIGHT_BITS[arithmetic], overrides)
+    return _deployed(run_passes(graph, INTEGER_PASSES), weights, calibration)
+
+
+def _deployed(graph: Graph, weights: WeightFormat, calibration: NDArray[Any] | None) -> Graph:
+    """The EVENT graph in integers, with the same network as float ONNX."""
+    quantised = quantise(graph, weights, calibration)
+    verify(quantised)
+    fixed = run_passes(quantised, (to_fixed_point,))
+    deployed = float_onnx(quantised, fixed)
+    return replace(run_passes(fixed, (to_events,)), deployed=deployed)

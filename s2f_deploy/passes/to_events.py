@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from s2f_deploy.errors import UnsupportedPatternError
 from s2f_deploy.ir.graph import DType, Graph, Level, Node, TensorType, through_wiring
-from s2f_deploy.passes.comparators import INT32_MAX, comparators
+from s2f_deploy.passes.comparators import comparators
+from s2f_deploy.passes.to_fixed_point import EXACT_IN_DOUBLE
 
 
 def to_integer(graph: Graph) -> Graph:
@@ -17,14 +18,16 @@ def to_integer(graph: Graph) -> Graph:
 
 
 def to_events(graph: Graph) -> Graph:
-    """Give every neuron its window and comparators, every synapse its rows of float32 weights.
+    """Give every neuron its window and comparators, every synapse its weights as rows.
 
     A neuron's window opens after the windows of all its sources have closed: a spike cannot be
     taken back. Attention takes the cheaper of its two associations. Requires an INTEGER graph.
 
+    Weights that are no integers become float32.
+
     Raises:
         UnsupportedPatternError: real values would be multiplied on the way to a neuron, or an
-            attention could leave 32 bits.
+            attention could leave 53 bits.
     """
     nodes: dict[str, Node] = {}
     params: dict[str, NDArray[Any]] = dict(graph.params)
@@ -39,6 +42,9 @@ def to_events(graph: Graph) -> Graph:
             nodes[node.name] = _synapse(graph, node, sources[0], params)
         elif node.op == "attention":
             nodes[node.name] = _attention(node, sources)
+        elif node.op == "reshape":
+            output = replace(sources[0], shape=node.output.shape)
+            nodes[node.name] = replace(node, output=output)
         else:
             nodes[node.name] = node
         windows[node.name] = window
@@ -60,11 +66,13 @@ def _integrate_fire(
 
 
 def _synapse(graph: Graph, node: Node, source: TensorType, params: dict[str, NDArray[Any]]) -> Node:
-    weight, bias = (array.astype(np.float32) for array in graph.arrays(node))
+    weight, bias = graph.arrays(node)
+    if weight.dtype.kind == "f":
+        weight, bias = weight.astype(np.float32), bias.astype(np.float32)
     if source.dtype is DType.COUNT:
         weight = weight.transpose(2, 3, 1, 0) if node.op == "conv2d" else weight.T
         node = replace(node, op=f"event_{node.op}")
-    elif not _is_encoding(graph, node) and _feeds_neuron(graph, node):
+    elif not is_encoding(graph, node) and _feeds_neuron(graph, node):
         raise UnsupportedPatternError(
             f"{node.name} would multiply real values on the way to a neuron",
             where=node.origin,
@@ -75,8 +83,9 @@ def _synapse(graph: Graph, node: Node, source: TensorType, params: dict[str, NDA
     return replace(node, params=names)
 
 
-def _is_encoding(graph: Graph, node: Node) -> bool:
-    return through_wiring(graph.by_name(), node.inputs[0]).op == "input"
+def is_encoding(graph: Graph, node: Node) -> bool:
+    """Whether a layer reads the image, be it digitised or as it is."""
+    return through_wiring(graph.by_name(), node.inputs[0]).op in ("input", "digitise")
 
 
 def _feeds_neuron(graph: Graph, node: Node) -> bool:
@@ -94,12 +103,14 @@ def _attention(node: Node, sources: list[TensorType]) -> Node:
     tokens, heads = query.positions, node["heads"]
     head_width, value_width = query.channels // heads, value.channels // heads
     bound = query.levels * key.levels * value.levels * tokens * head_width
-    if bound > INT32_MAX:
+    if bound >= EXACT_IN_DOUBLE:
         raise UnsupportedPatternError(
-            f"the sums of {node.name} can reach {bound:,}, which 32 bits do not hold",
+            f"the sums of {node.name} can reach {bound:,}, which 53 bits do not hold",
             where=node.origin,
             fix="use fewer tokens (a smaller image) or a smaller D",
         )
+    wide = DType.INT32 if bound < np.iinfo(np.int32).max else DType.INT64
+    node = replace(node, output=replace(node.output, dtype=wide))
     # Additions per spike: N and N for (q kᵀ) v; d_v and d_v for q (kᵀ v).
     squared = tokens * (head_width + value_width)
     linear = 2 * head_width * value_width

@@ -1,0 +1,282 @@
+"""Weights, biases and images move onto grids: integers times powers of two.
+
+Per output channel the grid is the finest that holds the largest weight, or, where calibration
+images show less error, half of it with the largest weights cut off. A bias takes up the mean error
+that its layer's weights and inputs have on these images. The graph stays one of real values, each
+of which is now a dyadic rational: `to_fixed_point` only has to name the integers.
+
+Source: Nagel et al. 2019, arXiv:1906.04721 (bias correction); design, section 4.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s2f_deploy.errors import InputError
+from s2f_deploy.ir.graph import Graph, Node
+from s2f_deploy.ops import OPS
+from s2f_deploy.passes.grids import SYNAPSES, coarsened, range_exponents
+
+IMAGE_BITS = 11
+_ASSUMED_REACH = 4.0
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class WeightFormat:
+    """How many bits the weights of each layer have.
+
+    Attributes:
+        bits: 8 or 16, of every layer that ``overrides`` does not name.
+        overrides: patterns of layer names, as in ``downsample*``, and their bits; the last wins.
+    """
+
+    bits: int
+    overrides: tuple[tuple[str, int], ...] = ()
+
+    def of(self, layer: str) -> int:
+        """Bits of one layer's weights.
+
+        >>> WeightFormat(8, (("head*", 16),)).of("head")
+        16
+        """
+        matching = [bits for pattern, bits in self.overrides if fnmatchcase(layer, pattern)]
+        return matching[-1] if matching else self.bits
+
+
+@dataclass(frozen=True, slots=True)
+class LayerGrid:
+    """One synaptic layer's grid and what it costs.
+
+    Attributes:
+        bits: of its weights.
+        exponents: smallest and largest over the channels; a weight is an integer · 2**e.
+        cut: weights that the grid does not reach.
+        own_error: of its currents on the calibration images, fed the trained network's counts:
+            root mean square over root mean square. None without images.
+        total_error: the same, fed the deployed network's counts: what earlier layers changed is
+            included, and far larger, because neurons round.
+    """
+
+    layer: str
+    bits: int
+    exponents: tuple[int, int]
+    cut: int
+    own_error: float | None
+    total_error: float | None
+
+
+def quantise(graph: Graph, weights: WeightFormat, calibration: Array | None = None) -> Graph:
+    """Put all weights, biases and the image onto grids.
+
+    Requires and gives an INTEGER graph; ensures that every array and every value it computes is a
+    dyadic rational, but for scales before neurons. ``metadata["quantisation"]`` says what it cost.
+
+    Args:
+        graph: at INTEGER level, with float64 arrays.
+        weights: bits of the weights.
+        calibration: float32[B, C, H, W], as the network takes them, or None.
+
+    Raises:
+        InputError: an override names no layer, or the calibration images do not fit.
+    """
+    synapses = list(graph.select(*SYNAPSES))
+    _check(graph, weights, synapses, calibration)
+    finest = {
+        node.name: range_exponents(graph.arrays(node)[0], weights.of(node.name))
+        for node in synapses
+    }
+    run = _Calibration(graph, weights, coarsened(graph, finest), calibration)
+    run.walk()
+    nodes = {**graph.by_name(), **run.changed}
+    quantised = graph.rebuilt(nodes, dict(graph.params) | run.arrays)
+    report = {
+        "weights": f"int{weights.bits}",
+        "overrides": dict(weights.overrides),
+        "calibration_images": 0 if calibration is None else len(calibration),
+        "neurons": run.neurons,
+        "counts_changed": run.counts_changed,
+        "layers": [asdict(layer) for layer in run.report],
+    }
+    return replace(quantised, metadata={**graph.metadata, "quantisation": report})
+
+
+def _check(
+    graph: Graph, weights: WeightFormat, synapses: list[Node], calibration: Array | None
+) -> None:
+    for pattern, _ in weights.overrides:
+        if not any(fnmatchcase(node.name, pattern) for node in synapses):
+            raise InputError(
+                f"no layer is called {pattern!r}",
+                where=graph.name,
+                fix=f"name one of {', '.join(node.name for node in synapses[:3])}, ...",
+            )
+    shape = next(graph.select("input")).output.shape
+    if calibration is not None and (calibration.shape[1:] != shape or not len(calibration)):
+        raise InputError(
+            f"calibration images are {list(calibration.shape)}, the network takes {list(shape)}",
+            where=graph.name,
+            fix="prepare them as the network was trained",
+        )
+
+
+class _Calibration:
+    """Visits the layers in order, with the values of the trained and of the deployed network."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        weights: WeightFormat,
+        exponents: Mapping[str, Array],
+        calibration: Array | None,
+    ) -> None:
+        self.graph, self.weights, self.exponents = graph, weights, exponents
+        self.images = [] if calibration is None else list(calibration.astype(np.float64))
+        self.changed: dict[str, Node] = {}
+        self.arrays: dict[str, Array] = {}
+        self.report: list[LayerGrid] = []
+        self.neurons = self.counts_changed = 0
+        self._image_exponents: dict[str, int] = {}
+
+    def walk(self) -> None:
+        """Quantise everything; values are dropped when their last reader has run."""
+        readers = {name: len(nodes) for name, nodes in self.graph.consumers().items()}
+        trained: dict[str, list[Array]] = {}
+        deployed: dict[str, list[Array]] = {}
+        for node in self.graph.nodes:
+            inputs = [
+                list(zip(*(values[name] for name in node.inputs), strict=True))
+                for values in (trained, deployed)
+            ]
+            trained[node.name], deployed[node.name] = self._visit(node, *inputs)
+            for name in node.inputs:
+                readers[name] -= 1
+                if not readers[name]:
+                    del trained[name], deployed[name]
+
+    def _visit(
+        self, node: Node, trained: list[tuple[Array, ...]], deployed: list[tuple[Array, ...]]
+    ) -> tuple[list[Array], list[Array]]:
+        """Values of ``node`` for every image, from those of its inputs."""
+        if node.op == "input":
+            return self.images, self._digitised(node)
+        params = self.graph.arrays(node)
+        dense = OPS[node.op].dense
+        want = [dense(node, inputs, params) for inputs in trained]
+        if node.op in SYNAPSES:
+            return want, self._quantise(node, want, trained, deployed)
+        got = [dense(node, inputs, params) for inputs in deployed]
+        if node.op == "integer_fire":
+            self.neurons += sum(counts.size for counts in want)
+            pairs = zip(want, got, strict=True)
+            self.counts_changed += sum(int(np.count_nonzero(a != b)) for a, b in pairs)
+        return want, got
+
+    def _digitised(self, node: Node) -> list[Array]:
+        """Images on a grid that holds the largest pixel of all in ``IMAGE_BITS``."""
+        reach = max((float(np.abs(x).max()) for x in self.images), default=0.0) or _ASSUMED_REACH
+        exponent = int(range_exponents(np.array([[reach]]), IMAGE_BITS)[0])
+        high = 2 ** (IMAGE_BITS - 1) - 1
+        self._image_exponents[node.name] = exponent
+        self.changed[node.name] = node.with_attributes(exponent=exponent, low=-high, high=high)
+        units = (np.clip(np.rint(np.ldexp(x, -exponent)), -high, high) for x in self.images)
+        return [np.ldexp(u, exponent) for u in units]
+
+    def _quantise(
+        self,
+        node: Node,
+        want: list[Array],
+        trained: list[tuple[Array, ...]],
+        deployed: list[tuple[Array, ...]],
+    ) -> list[Array]:
+        """Choose the grids of one layer; returns its deployed currents."""
+        weight, bias = self.graph.arrays(node)
+        bits, exponents = self.weights.of(node.name), self.exponents[node.name]
+        rounded = _on_grid(weight, exponents, bits)
+        own = self._currents(node, trained, rounded, bias)
+        # Half the grid, the largest weights cut off, where that is nearer.
+        halved = _on_grid(weight, exponents - 1, bits)
+        if own and self._may_halve(node):
+            alternative = self._currents(node, trained, halved, bias)
+            better = _spread(want, alternative) < _spread(want, own)
+            exponents = np.where(better, exponents - 1, exponents)
+            rounded[better] = halved[better]
+            own = [np.where(_rows(better, a), b, a) for a, b in zip(own, alternative, strict=True)]
+        got = self._currents(node, deployed, rounded, bias)
+        unit = exponents + self._unit_of_source(node)
+        correction = _mean_error(want, got)
+        steps = np.rint(np.ldexp(bias - _rows(correction, bias), -_rows(unit, bias)))
+        snapped = np.ldexp(steps, _rows(unit, bias))
+        got = [_shifted(current, snapped - bias) for current in got]
+        names = (f"{node.name}.grid_weight", f"{node.name}.grid_bias")
+        self.arrays |= dict(zip(names, (rounded, snapped), strict=True))
+        self.changed[node.name] = replace(node, params=names)
+        reached = np.ldexp(2.0 ** (bits - 1) - 0.5, exponents)
+        cut = int(np.count_nonzero(np.abs(weight) > _rows(reached, weight)))
+        ends = (int(exponents.min()), int(exponents.max()))
+        errors = (_relative_error(want, own), _relative_error(want, got))
+        self.report.append(LayerGrid(node.name, bits, ends, cut, *errors))
+        return got
+
+    def _may_halve(self, node: Node) -> bool:
+        """In a residual stream a finer branch would widen the whole stream."""
+        readers = self.graph.consumers()[node.name]
+        return all(reader.op == "integer_fire" for reader in readers)
+
+    def _unit_of_source(self, node: Node) -> int:
+        """Exponent of what the layer reads: of the image, or 0 for counts."""
+        return self._image_exponents.get(node.inputs[0], 0)
+
+    def _currents(
+        self, node: Node, inputs: list[tuple[Array, ...]], weight: Array, bias: Array
+    ) -> list[Array]:
+        return [OPS[node.op].dense(node, values, [weight, bias]) for values in inputs]
+
+
+def _rows(vector: Array, like: Array) -> Array:
+    """A vector [O], or one [1], shaped to broadcast over the rows of ``like``."""
+    return vector.reshape(-1, *[1] * (like.ndim - 1))
+
+
+def _on_grid(weight: Array, exponents: Array, bits: int) -> Array:
+    """float64[O, ...]: the nearest multiples of 2**exponents[O] that ``bits`` hold."""
+    limit = 2 ** (bits - 1) - 1
+    rows = _rows(exponents, weight)
+    units = np.clip(np.rint(np.ldexp(weight, -rows)), -limit, limit)
+    rounded: Array = np.ldexp(units, rows)
+    return rounded
+
+
+def _errors(want: list[Array], got: list[Array]) -> Array:
+    """float64[O, N]: all differences, by channel."""
+    pairs = zip(want, got, strict=True)
+    return np.concatenate([(b - a).reshape(len(a), -1) for a, b in pairs], axis=1)
+
+
+def _spread(want: list[Array], got: list[Array]) -> Array:
+    """float64[O]: variance of the error; its mean the bias will take up."""
+    variance: Array = _errors(want, got).var(axis=1)
+    return variance
+
+
+def _mean_error(want: list[Array], got: list[Array]) -> Array:
+    return _errors(want, got).mean(axis=1) if want else np.zeros(1)
+
+
+def _shifted(current: Array, bias: Array) -> Array:
+    """Currents [O, ...] plus a bias [O] or a map of their shape."""
+    added = _rows(bias, current) if bias.ndim == 1 else bias.reshape(current.shape)
+    shifted: Array = current + added
+    return shifted
+
+
+def _relative_error(want: list[Array], got: list[Array]) -> float | None:
+    if not want:
+        return None
+    signal = float(np.sqrt(np.mean([np.mean(np.square(x)) for x in want])))
+    error = float(np.sqrt(np.mean(np.square(_errors(want, got)))))
+    return error / signal if signal else 0.0

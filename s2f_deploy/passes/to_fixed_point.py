@@ -1,0 +1,215 @@
+"""Dyadic rationals become integers: membranes, biases and thresholds on named grids."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s2f_deploy.errors import UnsupportedPatternError
+from s2f_deploy.ir import dyadic
+from s2f_deploy.ir.graph import DType, Graph, Node, TensorType, attributes
+from s2f_deploy.ir.interval import Interval
+from s2f_deploy.ops import OPS
+
+EXACT_IN_DOUBLE = 2**53
+Array = NDArray[Any]
+
+
+def to_fixed_point(graph: Graph) -> Graph:
+    """Replace every real value before the last neuron by an integer on a grid.
+
+    The image is digitised, weights and biases become integers, branches of a sum are aligned by
+    shifts, neurons see their scale times the grid; what leaves for the host is read out. Integer
+    types are the narrowest of int32 and int64 that worst-case bounds allow. Requires and gives an
+    INTEGER graph; requires what `quantise` ensures.
+
+    Raises:
+        UnsupportedPatternError: a membrane could leave 53 bits, or a layer lies on no grid.
+    """
+    return _FixedPoint(graph).lowered()
+
+
+class _FixedPoint:
+    """Nodes lowered so far; for every integer among them its grid and its bounds."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.nodes: dict[str, Node] = {}
+        self.params: dict[str, Array] = dict(graph.params)
+        self.exponents: dict[str, Array] = {}
+        self.intervals: dict[str, Interval] = {}
+        self.digitised: dict[str, str] = {}
+
+    def lowered(self) -> Graph:
+        """Visit all nodes in order."""
+        rules: dict[str, Callable[[Node], None]] = {
+            "input": self._input,
+            "conv2d": self._synapse,
+            "linear": self._synapse,
+            "add": self._add,
+            "integer_fire": self._neuron,
+            "attention": self._attention,
+            "sum_pool": self._same_grid,
+            "reshape": self._same_grid,
+        }
+        for node in self.graph.nodes:
+            rules.get(node.op, self._real)(node)
+        return self.graph.rebuilt(self.nodes, self.params)
+
+    def _put(self, node: Node, exponents: Array | None = None) -> None:
+        """Append a node; an integer's type is made wide enough for its bounds."""
+        rule = OPS[node.op].interval
+        if exponents is not None or node.output.dtype is DType.COUNT:
+            assert rule is not None
+            read = [self.nodes[name].output for name in node.inputs]
+            bounds = [self.intervals.get(name, _UNBOUNDED) for name in node.inputs]
+            arrays = [self.params[name] for name in node.params]
+            interval = rule(node, read, bounds, arrays)
+            self.intervals[node.name] = interval
+            if exponents is not None:
+                self.exponents[node.name] = exponents
+                sources = [t.dtype for t in read if t.dtype.is_integer]
+                node = replace(node, output=_typed(node, interval, sources))
+        self.nodes[node.name] = node
+
+    def _input(self, node: Node) -> None:
+        plain = replace(node, attributes=())
+        self.nodes[node.name] = plain
+        name = f"{node.name}.digitised"
+        self.digitised[node.name] = name
+        output = replace(node.output, dtype=DType.INT32)
+        digitise = Node(name, "digitise", (node.name,), (), output, node.origin, node.attributes)
+        exponents = np.full(node.output.channels, node["exponent"], np.int32)
+        self._put(digitise, exponents)
+
+    def _synapse(self, node: Node) -> None:
+        source = self.digitised.get(node.inputs[0], node.inputs[0])
+        unit_in = 0
+        if source in self.exponents:
+            unit_in = int(self.exponents[source].min())
+            source = self._aligned(source, np.full(1, unit_in), self.nodes[source].output.dtype)
+        elif self.nodes[source].output.dtype is not DType.COUNT:
+            raise _off_grid(node)
+        weight, bias = self.graph.arrays(node)
+        rows, biases = dyadic.row_exponents(weight), dyadic.row_exponents(bias)
+        # A row of zeros lies on every grid; rows then follow their bias, or stay at 0.
+        rows = np.where(rows == dyadic.NO_EXPONENT, rows, rows + unit_in)
+        unit = np.minimum(rows, biases)
+        unit = np.where(unit == dyadic.NO_EXPONENT, 0, unit).astype(np.int32)
+        try:
+            whole, steps = dyadic.units(weight, unit - unit_in), dyadic.units(bias, unit)
+        except ValueError as error:
+            raise _off_grid(node) from error
+        names = (f"{node.name}.weight", f"{node.name}.bias")
+        self.params |= dict(
+            zip(names, (whole.astype(dyadic.smallest_type(whole)), steps), strict=True)
+        )
+        self._put(replace(node, inputs=(source,), params=names), unit)
+        wide = self.nodes[node.name].output.dtype
+        self.params[names[1]] = steps.astype(wide.array_type)
+
+    def _add(self, node: Node) -> None:
+        first, second = node.inputs
+        exponents = np.minimum(self.exponents[first], self.exponents[second])
+        shifted = [
+            self.intervals[name].times(_powers(self.exponents[name] - exponents))
+            for name in node.inputs
+        ]
+        dtype = _integer_type(node, shifted[0].plus(shifted[1]), [])
+        inputs = tuple(self._aligned(name, exponents, dtype) for name in node.inputs)
+        self._put(replace(node, inputs=inputs, output=replace(node.output, dtype=dtype)), exponents)
+
+    def _aligned(self, name: str, exponents: Array, dtype: DType) -> str:
+        """The node ``name`` on finer grids and in a wider type, if it is not there already."""
+        shifts = self.exponents[name] - exponents
+        source = self.nodes[name]
+        if not shifts.any() and source.output.dtype is dtype:
+            return name
+        aligned = f"{name}.aligned"
+        while aligned in self.nodes:
+            aligned += "_again"
+        self.params[f"{aligned}.shifts"] = shifts.astype(np.uint8)
+        output = replace(source.output, dtype=dtype)
+        node = Node(aligned, "align", (name,), (f"{aligned}.shifts",), output, source.origin)
+        self._put(node, self.exponents[name] - shifts)
+        return aligned
+
+    def _neuron(self, node: Node) -> None:
+        (source,) = node.inputs
+        if source not in self.exponents:
+            raise _off_grid(node)
+        scale, shift = self.graph.arrays(node) or (np.ones(1), np.zeros(1))
+        names = (f"{node.name}.scale", f"{node.name}.shift")
+        scaled = np.ldexp(scale, self.exponents[source])
+        self.params |= dict(zip(names, (scaled, shift), strict=True))
+        self._put(replace(node, params=names))
+
+    def _attention(self, node: Node) -> None:
+        """Products of counts: integers as they are."""
+        self._put(node, np.zeros(node.output.channels, np.int32))
+
+    def _same_grid(self, node: Node) -> None:
+        """Pooling and wiring: of integers, of counts, or of the image in both its forms."""
+        exponents = self.exponents.get(node.inputs[0])
+        if exponents is None and node.op == "sum_pool":
+            raise _off_grid(node)
+        if node.inputs[0] in self.digitised:
+            self.digitised[node.name] = name = f"{node.name}.digitised"
+            source = self.digitised[node.inputs[0]]
+            output = replace(node.output, dtype=self.nodes[source].output.dtype)
+            wired = replace(node, name=name, inputs=(source,), output=output)
+            self._put(wired, self.exponents[source])
+        self._put(node, exponents)
+
+    def _real(self, node: Node) -> None:
+        """The host's own: integers are read out before it."""
+        inputs = tuple(self._read_out(name) for name in node.inputs)
+        output = node.output
+        if node.op == "output":
+            output = self.nodes[inputs[0]].output
+        self._put(replace(node, inputs=inputs, output=output))
+
+    def _read_out(self, name: str) -> str:
+        if name not in self.exponents:
+            return name
+        real = f"{name}.real"
+        if real not in self.nodes:
+            source = self.nodes[name]
+            self.params[f"{real}.exponents"] = self.exponents[name].astype(np.int32)
+            output = replace(source.output, dtype=DType.FLOAT32)
+            params = (f"{real}.exponents",)
+            self._put(Node(real, "read_out", (name,), params, output, source.origin, attributes()))
+        return real
+
+
+_UNBOUNDED = Interval.constant(0, 0, 1)
+
+
+def _powers(shifts: Array) -> Array:
+    return np.array([1 << int(shift) for shift in shifts], object)
+
+
+def _typed(node: Node, interval: Interval, sources: list[DType]) -> TensorType:
+    return replace(node.output, dtype=_integer_type(node, interval, sources), levels=0)
+
+
+def _integer_type(node: Node, interval: Interval, sources: list[DType]) -> DType:
+    """The narrowest type that holds the bounds and is no narrower than the sources'."""
+    if interval.reach >= EXACT_IN_DOUBLE:
+        raise UnsupportedPatternError(
+            f"the sums of {node.name} can reach {interval.reach:,}, which 53 bits do not hold",
+            where=node.origin,
+            fix="use --weights int8, a smaller image or a smaller D",
+        )
+    wide = node.output.dtype is DType.INT64 or DType.INT64 in sources
+    return DType.INT64 if wide or not interval.fits(DType.INT32) else DType.INT32
+
+
+def _off_grid(node: Node) -> UnsupportedPatternError:
+    return UnsupportedPatternError(
+        f"{node.name} computes with values on no grid of integers",
+        where=node.origin,
+        fix="let its input come from neurons, or export with --weights float32",
+    )
