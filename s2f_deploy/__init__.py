@@ -10,6 +10,7 @@ from s2f_deploy.ir.graph import TensorType as TensorType
 from s2f_deploy.ir.storage import load as load
 from s2f_deploy.ir.storage import save as save
 from s2f_deploy.passes.pipeline import lower as lower
+from s2f_deploy.passes.pipeline import lower_content as lower_content
 
 
 def export_onnx(model: Any, input_shape: tuple[int, ...], path: str | os.PathLike[str]) -> None:

@@ -1,5 +1,6 @@
 """Simulate event-driven spiking networks, prove what they compute and account for what they do."""
 
+from s2f_sim.deployed_report import DeployedReport as DeployedReport
 from s2f_sim.energy import EnergyReport as EnergyReport
 from s2f_sim.energy import energy as energy
 from s2f_sim.profile import list_profiles as list_profiles

@@ -12,6 +12,7 @@ from s2f_deploy.errors import ArtefactError, UnsupportedPatternError
 from s2f_deploy.frontend.importer import describe
 from s2f_deploy.frontend.integer_fire import DOMAIN
 from s2f_deploy.ir.graph import Graph, Node
+from s2f_sim.onnx_runtime import TensorReader
 
 # n / norm · norm in float32 misses an integer by less than this for every count up to 255.
 _INTEGER_TOLERANCE = 1e-3
@@ -45,24 +46,12 @@ class FloatReference:
     """
 
     def __init__(self, graph: Graph, threads: int | None = None) -> None:
-        import onnxruntime  # noqa: PLC0415 (half a second that most commands never need)
-
         model = onnx.load_from_string(graph.reference)
         self._neurons = _tensors_of(graph, model)
         self._outputs = list(graph.select("output"))
-        declared = {info.name for info in model.graph.output}
-        for tensor in self._neurons.values():
-            if tensor not in declared:
-                info = onnx.helper.make_tensor_value_info(tensor, onnx.TensorProto.FLOAT, None)
-                model.graph.output.append(info)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.intra_op_num_threads = threads or 0
+        self._tensors = [*self._neurons.values(), *(node.name for node in self._outputs)]
         self._graph = graph
-        self._session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        self._reader = TensorReader(model, self._tensors, threads, fused=False)
 
     def run(self, sample: NDArray[np.float32]) -> FloatResult:
         """Counts and outputs for one sample, float32[C, H, W].
@@ -71,13 +60,11 @@ class FloatReference:
             ArtefactError: a neuron of the reference hands out something that is no count.
         """
         neurons = [self._graph.node(name) for name in self._neurons]
-        wanted = [*self._neurons.values(), *(node.name for node in self._outputs)]
-        (image,) = self._session.get_inputs()
-        results = self._session.run(wanted, {image.name: sample[None]})
+        results = self._reader.read(sample, self._tensors)
         emitted = zip(neurons, results, strict=False)
         computed = zip(self._outputs, results[len(neurons) :], strict=True)
         return FloatResult(
-            {node.name: _counts(node, value[0]) for node, value in emitted},
+            {node.name: _counts(node, value) for node, value in emitted},
             {node.name: value.reshape(node.output.shape) for node, value in computed},
         )
 

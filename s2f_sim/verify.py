@@ -1,33 +1,26 @@
-"""Whether the spikes compute what the float network computes: count by count, with a proof.
+"""Whether the spikes compute what a runtime computes that has never heard of spikes.
 
-Two floating point programs that add in different orders may differ where a membrane lies next to
-a comparator. Each layer is therefore fed the float network's own counts, and a differing count is
-*explained* only if both counts are possible for the exact membrane within the rigorous rounding
-bounds of `error_bounds`; anything else is a failure.
+Two questions, by the arithmetic of the graph. With weights as trained, `verify_float` compares
+with the float network, and explains what rounding changed. With integer weights,
+`verify_deployed` compares with the deployed network's own float form, where nothing may differ.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from s2f_deploy.errors import InputError
-from s2f_deploy.frontend.import_onnx import import_onnx
-from s2f_deploy.ir.graph import Graph, Node
-from s2f_deploy.ops.neuron import round_counts
-from s2f_sim.error_bounds import Traced, reference_bound, spike_bound, trace
-from s2f_sim.float_reference import FloatReference, FloatResult
-from s2f_sim.run import Run
-from s2f_sim.simulator import EngineName, Simulator
-from s2f_sim.spike_roundings import spike_roundings
-from s2f_sim.verify_report import Tally, VerifyReport, VerifyTally
+from s2f_deploy.ir.graph import Graph
+from s2f_sim.deployed_report import DeployedReport
+from s2f_sim.simulator import EngineName
+from s2f_sim.verify_deployed import verify_deployed
+from s2f_sim.verify_float import verify_float
+from s2f_sim.verify_report import VerifyReport
 
 Progress = Callable[[int, int], None]
-
 SAMPLE_RANK = 3
-HOST_TOLERANCE = 1e-4
-"""Allowed relative difference of outputs behind a host tail, which no bound reaches."""
 
 
 def verify(
@@ -37,57 +30,55 @@ def verify(
     engine: EngineName = "events",
     threads: int | None = None,
     progress: Progress | None = None,
-) -> VerifyReport:
-    """Compare an event graph with the float network stored in it, by layer and end to end.
+) -> VerifyReport | DeployedReport:
+    """Compare an event graph with the networks stored in it, by layer and end to end.
 
     Args:
         graph: at EVENT level, with its reference.
-        samples: float32[C, H, W] or float32[B, C, H, W] each, as the network takes them.
+        samples: float32[C, H, W] or float32[B, C, H, W] each, as the network takes them; read one
+            after the other.
         engine: the simulator's engine to verify.
         threads: of the simulator and of ONNX Runtime; their own defaults if None.
-        progress: called as ``progress(done, total)`` after every layer of every sample.
+        progress: called as ``progress(done, total)`` with numbers of samples.
 
     Raises:
         InputError: there is no sample, or one does not fit the network.
-        ArtefactError: the stored float network is damaged or another one.
+        ArtefactError: a stored network is damaged or another one.
     """
-    singles = _single_samples(graph, samples)
-    network = import_onnx(graph.reference, graph.name)
-    reference = FloatReference(network, threads)
-    simulator = Simulator(graph, engine, threads)
-    neurons = sum(1 for _ in network.select("integer_fire"))
-    total, done = len(singles) * neurons, 0
-    tally = VerifyTally.empty(network)
-    for sample in singles:
-        expected = reference.run(sample)
-        _compare_end_to_end(tally, expected, simulator.run(sample[None]))
-        forced = {name: counts[None] for name, counts in expected.counts.items()}
-        fed = simulator.run(sample[None], forced=forced)
-        for node in _compare_fed(tally, network, graph, sample, expected, fed):
-            if node.op == "integer_fire":
-                done += 1
-                if progress is not None:
-                    progress(done, total)
-    return tally.report(graph.name, engine, len(singles))
+    compare = verify_deployed if graph.deployed else verify_float
+    total = len(samples) if isinstance(samples, Sized) else 0
+    singles = _counted(_single_samples(graph, samples), total, progress)
+    return compare(graph, singles, engine, threads)
 
 
-def _single_samples(graph: Graph, samples: Iterable[Any]) -> list[NDArray[np.float32]]:
+def _counted(
+    samples: Iterator[NDArray[np.float32]], total: int, progress: Progress | None
+) -> Iterator[NDArray[np.float32]]:
+    """The samples; the progress moves when the next one is asked for."""
+    for done, sample in enumerate(samples, 1):
+        yield sample
+        if progress is not None:
+            progress(done, max(total, done))
+
+
+def _single_samples(graph: Graph, samples: Iterable[Any]) -> Iterator[NDArray[np.float32]]:
     """Every sample as float32[C, H, W]."""
     shape = next(graph.select("input")).output.shape
-    singles: list[NDArray[np.float32]] = []
+    found = False
     for position, given in enumerate(samples):
         batch = np.asarray(given)
         batch = batch[None] if batch.ndim == SAMPLE_RANK else batch
         fits = batch.ndim == SAMPLE_RANK + 1 and batch.shape[1:] == shape
         if not fits or not np.issubdtype(batch.dtype, np.floating):
-            found = f"{np.asarray(given).dtype}{list(np.shape(given))}"
-            raise _unfit(shape, f"not {found}", position)
+            wrong = f"{np.asarray(given).dtype}{list(np.shape(given))}"
+            raise _unfit(shape, f"not {wrong}", position)
         if not np.isfinite(batch).all():
             raise _unfit(shape, "of finite values", position)
-        singles += list(np.ascontiguousarray(batch, np.float32))
-    if not singles:
+        for sample in np.ascontiguousarray(batch, np.float32):
+            found = True
+            yield sample
+    if not found:
         raise _unfit(shape, "and at least one sample", 0)
-    return singles
 
 
 def _unfit(shape: tuple[int, ...], found: str, position: int) -> InputError:
@@ -96,87 +87,3 @@ def _unfit(shape: tuple[int, ...], found: str, position: int) -> InputError:
         where=f"sample {position}",
         fix="resize and normalise images as the network was trained",
     )
-
-
-def _compare_end_to_end(tally: VerifyTally, expected: FloatResult, run: Run) -> None:
-    """Count the layers that differ when nothing is fed in, and compare the answers."""
-    diverging = []
-    for name, counts in expected.counts.items():
-        differing = int(np.count_nonzero(run.counts[name][0] != counts))
-        tally.layers[name].end_to_end_mismatches += differing
-        if differing:
-            diverging.append(name)
-    tally.diverging_samples += bool(diverging)
-    tally.diverge_first.update(diverging[:1])
-    for name, values in expected.outputs.items():
-        computed = run.outputs[name][0].reshape(values.shape)
-        tally.outputs[name].compare_end_to_end(values, computed)
-
-
-def _compare_fed(
-    tally: VerifyTally,
-    network: Graph,
-    graph: Graph,
-    sample: NDArray[np.float32],
-    expected: FloatResult,
-    fed: Run,
-) -> Iterable[Node]:
-    """Compare every layer fed the float network's counts; yield the nodes compared."""
-    roundings = spike_roundings(graph, expected.counts)
-    for node, membrane in trace(network, sample, expected.counts):
-        bounds = (
-            reference_bound(node, membrane),
-            spike_bound(node, membrane, roundings[node.name]),
-        )
-        if node.op == "integer_fire":
-            counts = (expected.counts[node.name], fed.counts[node.name][0])
-            _compare_counts(tally.layers[node.name], node, membrane, counts, bounds)
-        else:
-            values = expected.outputs[node.name]
-            computed = fed.outputs[node.name][0].reshape(values.shape)
-            allowed = bounds[0] + bounds[1]
-            tally.outputs[node.name].compare_fed(values, computed, allowed, HOST_TOLERANCE)
-        yield node
-
-
-def _compare_counts(
-    tally: Tally,
-    node: Node,
-    membrane: Traced,
-    counts: tuple[NDArray[Any], NDArray[Any]],
-    bounds: tuple[NDArray[Any], NDArray[Any]],
-) -> None:
-    tally.neurons += counts[0].size
-    tally.reference_bound = max(tally.reference_bound, float(bounds[0].max()))
-    tally.spike_bound = max(tally.spike_bound, float(bounds[1].max()))
-    differing = counts[0] != counts[1]
-    if not differing.any():
-        return
-    exact = membrane.value[differing]
-    possible = np.ones(exact.shape, bool)
-    margin = np.zeros(exact.shape)
-    for count, bound in zip(counts, bounds, strict=True):
-        within, used = _margins(node, exact, count[differing], bound[differing])
-        possible &= within
-        margin = np.maximum(margin, used)
-    tally.mismatches += len(exact)
-    tally.explained += int(np.count_nonzero(possible))
-    tally.worst_margin = max(tally.worst_margin, float(margin.max()))
-
-
-def _margins(
-    node: Node, exact: NDArray[Any], count: NDArray[Any], bound: NDArray[Any]
-) -> tuple[NDArray[np.bool_], NDArray[Any]]:
-    """Whether a membrane within its bound gives a count, and how much of the bound that takes.
-
-    Rounding is monotone: the counts that [u − B, u + B] can give are those between its ends'.
-    """
-    levels, rounding = node["levels"], node["rounding"]
-    low, high = (round_counts(exact + sign * bound, levels, rounding) for sign in (-1, 1))
-    possible = (low <= count) & (count <= high)
-    above = np.where(count > 0, count - 0.5 - exact, 0.0)
-    below = np.where(count < levels, exact - count - 0.5, 0.0)
-    distance = np.maximum(np.maximum(above, below), 0.0)
-    unbounded = np.where(possible, 0.0, np.inf)
-    used = np.divide(distance, bound, out=unbounded, where=bound > 0)
-    return possible, used

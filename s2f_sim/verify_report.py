@@ -45,7 +45,7 @@ class LayerVerification:
 
     def to_dict(self) -> dict[str, Any]:
         """The attributes and ``unexplained``, ready for JSON."""
-        return _finite(asdict(self) | {"unexplained": self.unexplained})
+        return finite(asdict(self) | {"unexplained": self.unexplained})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class OutputVerification:
 
     def to_dict(self) -> dict[str, Any]:
         """The attributes, ready for JSON."""
-        return _finite(asdict(self))
+        return finite(asdict(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ class VerifyReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON; the keys are the names of this class and its parts."""
-        return _finite(
+        return finite(
             {
                 "schema": SCHEMA,
                 "network": self.network,
@@ -239,7 +239,7 @@ class VerifyTally:
         )
 
 
-def _finite(values: dict[str, Any]) -> dict[str, Any]:
+def finite(values: dict[str, Any]) -> dict[str, Any]:
     """JSON knows no infinity: null."""
     return {
         key: None if isinstance(value, float) and not math.isfinite(value) else value

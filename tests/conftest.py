@@ -80,6 +80,25 @@ def tiny_artefact(tiny_graph: Graph, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope="session")
+def tiny_integers(tiny_graph: Graph, images: NDArray[np.float32]) -> Graph:
+    """The network with int8 weights, chosen by two images."""
+    graph = s2f_deploy.lower_content(
+        tiny_graph.reference, tiny_graph.name, "int8", calibration=images[:2]
+    )
+    metadata = {**tiny_graph.metadata, **graph.metadata, "arithmetic": "int8"}
+    pictures = np.random.default_rng(3).integers(0, 256, (2, 32, 32, 3)).astype(np.uint8)
+    return replace(graph, metadata=metadata, calibration=pictures)
+
+
+@pytest.fixture(scope="session")
+def integer_artefact(tiny_integers: Graph, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Path of the saved network with int8 weights."""
+    path = tmp_path_factory.mktemp("integers") / "tiny8.s2f"
+    s2f_deploy.save(tiny_integers, path)
+    return path
+
+
+@pytest.fixture(scope="session")
 def images() -> NDArray[np.float32]:
     """float32[3, 3, 32, 32]: inputs with the statistics of normalised photographs."""
     return np.random.default_rng(7).standard_normal((3, 3, 32, 32)).astype(np.float32)

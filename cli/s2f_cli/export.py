@@ -2,11 +2,15 @@
 
 import json
 import tempfile
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 import s2f_deploy
 from s2f_cli import options
@@ -14,14 +18,48 @@ from s2f_cli.report import Report
 from s2f_cli.subject import check_classes
 from s2f_deploy import Graph
 from s2f_deploy.errors import InputError
-from s2f_sim.preprocess import Preprocessing
+from s2f_deploy.frontend.import_onnx import read_model
+from s2f_deploy.passes.pipeline import Arithmetic
+from s2f_sim.dataset import evenly, image_files
+from s2f_sim.photograph import read_image
+from s2f_sim.preprocess import Preprocessing, prepare
 
 DEFAULT_SIDE = 224
+CALIBRATION_IMAGES = 32
+WEIGHTS = click.Choice(["float32", "int16", "int8"])
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Source:
+    """What is exported: a float network and what is known about it."""
+
+    name: str
+    onnx: bytes
+    metadata: Mapping[str, Any]
+    preprocessing: Mapping[str, Any] | None
+    pictures: NDArray[np.uint8] | None = None
 
 
 @click.command()
 @click.argument("checkpoint", type=options.FILE)
 @click.option("--out", "-o", type=options.FILE, help="Default: <checkpoint>.s2f here.")
+@click.option(
+    "--weights",
+    type=WEIGHTS,
+    help="As trained, or integers: exact on every machine.  [default: float32]",
+)
+@click.option(
+    "--layer",
+    "layers",
+    multiple=True,
+    metavar="PATTERN=int16",
+    help="Integer weights of another width for the layers of that name; may be repeated.",
+)
+@click.option(
+    "--calibrate",
+    type=options.FILE,
+    help="Folder of images to choose integer weights by. Default: the checkpoint's own, if any.",
+)
 @click.option("--arch", help="Network, where the shapes leave a choice: see s2f models.")
 @click.option("--levels", type=click.IntRange(1, 255), metavar="D", help="Largest count, D.")
 @click.option("--size", type=click.IntRange(16, 4096), help="Side of the input image in pixels.")
@@ -31,6 +69,9 @@ DEFAULT_SIDE = 224
 def command(
     checkpoint: Path,
     out: Path | None,
+    weights: Arithmetic | None,
+    layers: tuple[str, ...],
+    calibrate: Path | None,
     arch: str | None,
     levels: int | None,
     size: int | None,
@@ -38,38 +79,66 @@ def command(
     classes: Path | None,
     json_path: Path | None,
 ) -> None:
-    """Turn a checkpoint of the official code, or an ONNX file, into CHECKPOINT's artefact."""
-    if checkpoint.suffix == ".onnx" and any((arch, levels, size)):
-        raise click.UsageError("an ONNX file fixes what --arch, --levels and --size would say")
+    """Turn a checkpoint of the official code, an ONNX file or an artefact into an artefact."""
+    arithmetic: Arithmetic = weights or "float32"
+    if checkpoint.suffix in (".onnx", ".s2f") and any((arch, levels, size)):
+        raise click.UsageError("this file fixes what --arch, --levels and --size would say")
+    if arithmetic == "float32" and (layers or calibrate):
+        raise click.UsageError("--layer and --calibrate are for --weights int8 or int16")
+    overrides = [_override(text) for text in layers]
     report = Report(f"export {checkpoint}", json_path)
     names = read_classes(classes) if classes else None
-    with report.progress("exporting"), tempfile.TemporaryDirectory() as folder:
-        if checkpoint.suffix == ".onnx":
-            graph, metadata = s2f_deploy.lower(checkpoint), _metadata_of_onnx(checkpoint)
-        else:
-            onnx = Path(folder) / f"{checkpoint.stem}.onnx"
-            metadata = _export(checkpoint, onnx, arch, levels, size)
-            graph = s2f_deploy.lower(onnx)
+    with report.progress("exporting"):
+        source = _read(checkpoint, arch, levels, size)
+        preprocessing = _preprocessing(source, resize)
+        images = None
+        if arithmetic != "float32":
+            images = _calibration(source, calibrate, preprocessing)
+        graph = s2f_deploy.lower_content(
+            source.onnx, source.name, arithmetic, calibration=images, layers=overrides
+        )
+    metadata = {**source.metadata, **graph.metadata, "arithmetic": arithmetic}
     for notice in metadata["notices"]:
         report.notice(notice)
+    if arithmetic != "float32" and images is None:
+        report.notice("no images to choose the integer weights by: name a folder with --calibrate")
     if classes:
         metadata["classes"] = check_classes(names, graph, classes)
-    side = next(graph.select("input")).output.shape[-1]
-    preprocessing = metadata.get("preprocessing") or Preprocessing.imagenet(side).to_dict()
-    preprocessing |= {"resize": resize} if resize else {}
-    checked = Preprocessing.from_dict(preprocessing, where="--resize")
-    metadata["preprocessing"] = checked.to_dict()
-    graph = replace(graph, metadata=metadata)
+    metadata["preprocessing"] = preprocessing.to_dict()
+    graph = replace(graph, metadata=metadata, calibration=source.pictures)
     target = out or Path(f"{checkpoint.stem}.s2f")
     s2f_deploy.save(graph, target)
     summary = summarise(graph, target)
-    _print(report, summary)
+    _print(report, summary, metadata)
     report.json("export", summary | {"metadata": metadata})
+
+
+def _override(text: str) -> tuple[str, Arithmetic]:
+    pattern, _, kind = text.rpartition("=")
+    if not pattern or kind not in ("int8", "int16"):
+        raise click.UsageError(f"--layer {text} is not of the form PATTERN=int8 or PATTERN=int16")
+    return pattern, cast("Arithmetic", kind)
+
+
+def _read(path: Path, arch: str | None, levels: int | None, size: int | None) -> Source:
+    """A float network from any of the files that hold one."""
+    if path.suffix == ".onnx":
+        name = "".join(path.stem.split()) or "network"
+        origin = {"task": "classification", "source": {"file": path.name}, "notices": []}
+        return Source(name, read_model(path), origin, None)
+    if path.suffix == ".s2f":
+        graph = s2f_deploy.load(path)
+        metadata = {k: v for k, v in graph.metadata.items() if k != "quantisation"}
+        metadata.setdefault("notices", [])
+        stored = metadata.get("preprocessing")
+        return Source(graph.name, graph.reference, metadata, stored, graph.calibration)
+    with tempfile.TemporaryDirectory() as folder:
+        return _export(path, Path(folder) / "network.onnx", arch, levels, size)
 
 
 def _export(
     checkpoint: Path, onnx: Path, arch: str | None, levels: int | None, size: int | None
-) -> dict[str, Any]:
+) -> Source:
     import s2f_models  # noqa: PLC0415 (torch takes seconds, and ONNX files need none)
 
     model, info = s2f_models.load_checkpoint(checkpoint, arch=arch, D=levels)
@@ -78,22 +147,44 @@ def _export(
         stored = Preprocessing.from_dict(stored, where=str(checkpoint)).to_dict()
     side = int(size or stored.get("crop", DEFAULT_SIDE))
     s2f_deploy.export_onnx(model.float(), (1, info.config.in_channels, side, side), onnx)
-    if size:
-        stored = {}
-    return {
+    metadata = {
         "task": "classification",
-        "arithmetic": "float32",
         "source": {"file": checkpoint.name, "sha256": info.sha256},
         "arch": info.arch,
         "notices": list(info.notices),
         **({"classes": list(info.classes)} if info.classes else {}),
-        **({"preprocessing": stored} if stored else {}),
     }
+    known = None if size else stored or None
+    name = "".join(checkpoint.stem.split()) or "network"
+    return Source(name, onnx.read_bytes(), metadata, known, info.calibration)
 
 
-def _metadata_of_onnx(path: Path) -> dict[str, Any]:
-    source = {"file": path.name}
-    return {"task": "classification", "arithmetic": "float32", "source": source, "notices": []}
+def _preprocessing(source: Source, resize: int | None) -> Preprocessing:
+    side = _side(source.onnx)
+    chosen = source.preprocessing or Preprocessing.imagenet(side).to_dict()
+    chosen = dict(chosen) | ({"resize": resize} if resize else {})
+    return Preprocessing.from_dict(chosen, where="--resize")
+
+
+def _side(content: bytes) -> int:
+    """Width of the image a network takes."""
+    from s2f_deploy.frontend.import_onnx import import_onnx  # noqa: PLC0415
+
+    return int(next(import_onnx(content, "network").select("input")).output.shape[-1])
+
+
+def _calibration(
+    source: Source, folder: Path | None, preprocessing: Preprocessing
+) -> NDArray[np.float32] | None:
+    """Images as the network takes them, float32[N, 3, H, W], if there are any."""
+    pictures: Sequence[Image.Image]
+    if folder is not None:
+        pictures = [read_image(p) for p in evenly(image_files(folder), CALIBRATION_IMAGES)]
+    elif source.pictures is not None:
+        pictures = [Image.fromarray(picture) for picture in source.pictures]
+    else:
+        return None
+    return np.concatenate([prepare(picture, preprocessing) for picture in pictures])
 
 
 def read_classes(path: Path) -> list[str]:
@@ -137,7 +228,7 @@ def summarise(graph: Graph, path: Path) -> dict[str, Any]:
     }
 
 
-def _print(report: Report, summary: dict[str, Any]) -> None:
+def _print(report: Report, summary: dict[str, Any], metadata: dict[str, Any]) -> None:
     report.line(
         f"{summary['neuron_layers']} neuron layers ({summary['neurons']:,} neurons, D = "
         f"{summary['levels']}), {summary['synaptic_layers']} synaptic layers "
@@ -145,6 +236,13 @@ def _print(report: Report, summary: dict[str, Any]) -> None:
     )
     report.line(
         f"input {'x'.join(map(str, summary['input']))}; {summary['windows']} windows; "
-        f"{summary['bytes'] / 1e6:.2f} MB"
+        f"{metadata['arithmetic']} weights; {summary['bytes'] / 1e6:.2f} MB"
     )
+    cost = metadata.get("quantisation")
+    if cost and cost["calibration_images"]:
+        share = cost["counts_changed"] / cost["neurons"]
+        report.line(
+            f"integer weights changed {share:.1%} of the counts on {cost['calibration_images']} "
+            "calibration images; s2f verify shows what that does to the answers"
+        )
     report.line(f"artefact: {summary['artefact']}")

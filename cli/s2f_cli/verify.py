@@ -7,13 +7,25 @@ import click
 from s2f_cli import options
 from s2f_cli.report import Report
 from s2f_cli.subject import load_subject
-from s2f_sim import VerifyReport, verify
+from s2f_deploy.errors import ArtefactError, InputError
+from s2f_sim import DeployedReport, VerifyReport, verify
+from s2f_sim.atomic_file import replace_file
+from s2f_sim.certificate import read_certificate
+from s2f_sim.dataset import ImageSamples, evenly, image_files
 from s2f_sim.simulator import EngineName
 
 
 @click.command()
 @click.argument("images", type=options.FILE, nargs=-1)
 @options.model
+@click.option("--dataset", type=options.FILE, help="Folder of images, and of folders of images.")
+@click.option(
+    "--samples", type=click.IntRange(1), metavar="N", help="Only N images, evenly spaced."
+)
+@click.option(
+    "--certificate", type=options.FILE, help="Write what was compared, by digests, to repeat it."
+)
+@click.option("--against", type=options.FILE, help="Repeat what a certificate says was compared.")
 @options.engine
 @options.threads
 @options.json
@@ -22,27 +34,115 @@ def command(
     ctx: click.Context,
     images: tuple[Path, ...],
     model: Path | None,
+    dataset: Path | None,
+    samples: int | None,
+    certificate: Path | None,
+    against: Path | None,
     engine: EngineName,
     threads: int | None,
     json_path: Path | None,
 ) -> None:
-    """Compare spikes and float model on IMAGES (default: the bundled photograph).
+    """Compare the spikes with the networks stored beside them, on IMAGES or a dataset.
 
-    Exits with status 1 if any count differs beyond its computed rounding bound.
+    Float32 weights: with the float model; exits with status 1 if any count differs beyond its
+    computed rounding bound. Integer weights: with the deployed network, run by ONNX Runtime; exits
+    with status 1 if any count or any bit of the output differs.
     """
+    if images and dataset:
+        raise click.UsageError("give images or --dataset, not both")
     report = Report(f"verify {' '.join(map(str, images))}".rstrip(), json_path)
+    expected = read_certificate(against) if against else None
     subject = load_subject(report, model, images)
-    samples = [photograph.x for photograph in subject.photographs]
-    with report.progress("verifying") as bar:
-        found = verify(subject.graph, samples, engine=engine, threads=threads, progress=bar.update)
-    _print(report, found)
-    report.json("verify", {"artefact": str(subject.artefact), **found.to_dict()})
+    files = image_files(dataset) if dataset else [p.path for p in subject.photographs]
+    chosen = ImageSamples(evenly(files, samples or len(files)), subject.preprocessing)
+    if (certificate or expected) and not subject.graph.deployed:
+        raise InputError(
+            "only integer weights can be certified: sums of float32 depend on their order",
+            where=str(subject.artefact),
+            fix="export the network with --weights int8 or int16",
+        )
+    with report.progress("verifying", len(chosen)) as bar:
+        found = verify(subject.graph, chosen, engine=engine, threads=threads, progress=bar.update)
+    if isinstance(found, DeployedReport):
+        _print_deployed(report, found)
+    else:
+        _print_float(report, found)
+    differences = []
+    if isinstance(found, DeployedReport) and certificate:
+        _write(certificate, found)
+        report.line(f"certificate: {certificate}")
+    if isinstance(found, DeployedReport) and expected:
+        differences = found.certificate.differences(expected)
+        same = "REPEATED: every digest is the certificate's"
+        report.line(f"NOT REPEATED: {', '.join(differences[:3])}" if differences else same)
+    document = {"artefact": str(subject.artefact), **found.to_dict()}
+    report.json("verify", document | ({"not_repeated": differences} if expected else {}))
     subject.hand_on(report)
-    if not found.equivalent:
+    if not found.equivalent or differences:
         ctx.exit(1)
 
 
-def _print(report: Report, found: VerifyReport) -> None:
+def _write(path: Path, found: DeployedReport) -> None:
+    try:
+        replace_file(path, found.certificate.to_json().encode())
+    except OSError as error:
+        raise ArtefactError(
+            f"cannot write the certificate: {error.strerror}",
+            where=str(path),
+            fix="choose a directory that exists and may be written",
+        ) from error
+
+
+def _print_deployed(report: Report, found: DeployedReport) -> None:
+    rows = [
+        [
+            layer.name,
+            f"{layer.neurons:,}",
+            f"{layer.mismatches:,}",
+            "" if layer.margin is None else f"{layer.margin:.1e}",
+            f"{layer.ties:,}" if layer.margin is not None else "",
+            f"{layer.changed:,}",
+            f"{layer.changed / layer.neurons:.1%}",
+        ]
+        for layer in found.layers
+    ]
+    report.table(
+        {
+            "neuron layer": "left",
+            "neurons": "right",
+            "differ": "right",
+            "nearest comparator": "right",
+            "ties": "right",
+            "not the float model's": "right",
+            "share": "right",
+        },
+        rows,
+    )
+    for output in found.outputs:
+        report.line(
+            f"output {output.name}: {output.mismatches:,} of {output.values:,} values differ; from "
+            f"the float model's by up to {output.largest_difference:.2e} (cosine at least "
+            f"{output.least_cosine:.4f}), another class in {output.changed_classes} of "
+            f"{found.samples}"
+        )
+    if found.wide_layers:
+        report.line(
+            f"{len(found.wide_layers)} layers can pass 2^24 units of their grid: {found.runtime} "
+            "ran them split, or in double precision"
+        )
+    report.line(
+        f"{found.neurons:,} neurons compared with the deployed network in {found.runtime} on "
+        f"{found.samples} sample(s): {found.mismatches:,} differ; integer weights changed "
+        f"{found.changed:,} ({found.changed / found.neurons:.2%}) of the float model's counts"
+    )
+    report.line(
+        "EQUIVALENT: every count and every bit of the output"
+        if found.equivalent
+        else f"NOT EQUIVALENT: {found.mismatches:,} counts or output values differ"
+    )
+
+
+def _print_float(report: Report, found: VerifyReport) -> None:
     rows = [
         [
             layer.name,

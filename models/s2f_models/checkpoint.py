@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from s2f_models.architecture import class_count, infer_config, match_entries
@@ -22,6 +24,7 @@ _HALF_PRECISION = (torch.float16, torch.bfloat16)
 _FLOATS = (*_HALF_PRECISION, torch.float32, torch.float64)
 _MAX_LEVELS = 255
 _MAX_LISTED = 256
+_PICTURES_RANK, _COLOURS = 4, 3
 _RECIPE_FIX = "write it as s2f_models.train_cifar10 does, or remove the key"
 
 
@@ -40,6 +43,7 @@ class CheckpointInfo:
         sha256: of the file, in hexadecimal.
         classes: names of the outputs, if the file has them.
         preprocessing: what training did to an image, if the file says so; scalars and lists.
+        calibration: pictures to choose integer weights by, uint8[N, H, W, 3], if the file has any.
     """
 
     arch: str
@@ -51,6 +55,7 @@ class CheckpointInfo:
     sha256: str
     classes: tuple[str, ...] | None
     preprocessing: Mapping[str, Scalar | list[Scalar]] | None
+    calibration: NDArray[np.uint8] | None
 
 
 def load_checkpoint(
@@ -102,6 +107,7 @@ def _describe(
         sha256=file.sha256,
         classes=_classes(recipe.get("classes"), config.num_classes),
         preprocessing=_preprocessing(recipe.get("preprocessing")),
+        calibration=_calibration(recipe.get("calibration")),
     )
 
 
@@ -184,6 +190,19 @@ def _scalar(key: str, value: object) -> Scalar:
                 "printable text, or short flat list of these",
                 _RECIPE_FIX,
             )
+
+
+def _calibration(pictures: object) -> NDArray[np.uint8] | None:
+    if pictures is None:
+        return None
+    if not isinstance(pictures, StoredTensor) or pictures.storage.dtype is not torch.uint8:
+        raise RefusedError("the file's 'calibration' is no tensor of bytes", _RECIPE_FIX)
+    read: NDArray[np.uint8] = pictures.read().numpy()
+    if read.ndim != _PICTURES_RANK or read.shape[3] != _COLOURS or not read.size:
+        raise RefusedError(
+            f"the file's 'calibration' is {list(read.shape)}, not [N, H, W, 3]", _RECIPE_FIX
+        )
+    return read
 
 
 def _values(model: ESpikeFormer, stored: Mapping[str, StoredTensor]) -> dict[str, Tensor]:

@@ -5,6 +5,9 @@
 The archive holds ``{train,test}/<class>/<number>.jpg``. Saved after every epoch, in upstream's
 container; ``--resume`` goes on from there. The last step rounds the weights to float16 values,
 which halves the space they take in a compressed artefact, and measures what that model reaches.
+
+``--start trained.pth --quantise 8`` fine-tunes instead with weights that deployment will quantise
+without changing the network: in float32 throughout, batch norms fixed, nothing rounded to float16.
 """
 
 import argparse
@@ -25,6 +28,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from s2f_models.depthwise_gradient import use_fast_depthwise_gradient
+from s2f_models.quantised_training import bake_weights, quantise_weights
 from s2f_models.registry import create
 
 ARCH = "e_spikeformer_cifar10"
@@ -37,9 +41,10 @@ PREPROCESSING = {
     "mean": list(MEAN),
     "std": list(STD),
 }
-FULL_PRECISION_EPOCHS = 2
 LARGEST_GRADIENT_NORM = 2.0
 SMALL_SIDE = 24
+MEASURED_EVERY = 4
+CALIBRATION_IMAGES = 20
 
 
 def read_archive(archive: Path, split: str) -> tuple[Tensor, Tensor, list[str]]:
@@ -108,6 +113,13 @@ def round_to_half(model: nn.Module) -> None:
                 tensor.copy_(tensor.half().float())
 
 
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint that this recipe saved."""
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        checkpoint: dict[str, Any] = torch.load(path)
+    return checkpoint
+
+
 def parse_arguments() -> argparse.Namespace:
     """The command line of this module."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -119,7 +131,14 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=3e-3, help="largest learning rate")
     parser.add_argument("--decay", type=float, default=0.05, help="weight decay")
     parser.add_argument("--smoothing", type=float, default=0.05, help="label smoothing")
+    parser.add_argument(
+        "--full-precision-epochs", type=int, default=2, help="the last, float32 instead of bfloat16"
+    )
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", type=Path, help="checkpoint whose weights to begin with")
+    parser.add_argument(
+        "--quantise", type=int, choices=(8, 16), help="fine-tune for weights of so many bits"
+    )
     parser.add_argument("--resume", action="store_true")
     return parser.parse_args()
 
@@ -127,10 +146,17 @@ def parse_arguments() -> argparse.Namespace:
 class Training:
     """Model, optimiser and schedule of one run of the recipe."""
 
-    def __init__(self, args: argparse.Namespace, steps_per_epoch: int, classes: list[str]) -> None:
+    def __init__(self, args: argparse.Namespace, pixels: Tensor, classes: list[str]) -> None:
         self.args, self.classes = args, classes
-        self.steps_per_epoch = steps_per_epoch
+        self.steps_per_epoch: int = len(pixels) // args.batch
+        # Images are sorted by class: evenly spaced ones show every class.
+        evenly = pixels[:: len(pixels) // CALIBRATION_IMAGES][:CALIBRATION_IMAGES]
+        self.calibration = evenly.permute(0, 2, 3, 1).contiguous()
         self.model = create(ARCH, num_classes=len(classes))
+        if args.start is not None:
+            self.model.load_state_dict(read_checkpoint(args.start)["model"])
+        # What quantised weights were rounded from; the model itself has them only in training.
+        self.latent: dict[str, Tensor] | None = None
         use_fast_depthwise_gradient(self.model)
         kernels = [p for p in self.model.parameters() if p.ndim > 1]
         vectors = [p for p in self.model.parameters() if p.ndim <= 1]
@@ -140,14 +166,14 @@ class Training:
         ]
         self.optimizer = torch.optim.AdamW(groups, lr=args.rate)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, args.rate, args.epochs * steps_per_epoch, pct_start=0.15
+            self.optimizer, args.rate, args.epochs * self.steps_per_epoch, pct_start=0.15
         )
 
     def resume(self) -> int:
         """Go on from the saved state; returns the first epoch that is still to do."""
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            saved = torch.load(self.args.out)
+        saved = read_checkpoint(self.args.out)
         self.model.load_state_dict(saved["model"])
+        self.latent = saved.get("latent") if self.args.quantise else None
         self.optimizer.load_state_dict(saved["optimizer"])
         self.schedule.load_state_dict(saved["schedule"])
         return int(saved["epoch"]) + 1
@@ -158,7 +184,9 @@ class Training:
         generator = torch.Generator().manual_seed(self.args.seed * 10_000 + epoch)
         self.model.train()
         # bfloat16 while learning coarsely, then let the statistics settle in full precision.
-        coarse = epoch < self.args.epochs - FULL_PRECISION_EPOCHS
+        # Quantised weights are on their grid in full precision only.
+        first_fine = self.args.epochs - self.args.full_precision_epochs
+        coarse = epoch < first_fine and not self.args.quantise
         # Small images first: nearly as instructive, at little more than half the price.
         side = SMALL_SIDE if epoch < self.args.small_epochs else pixels.shape[-1]
         total = 0.0
@@ -174,6 +202,16 @@ class Training:
             total += float(loss.detach())
         return total / self.steps_per_epoch
 
+    def train_quantised_epoch(self, epoch: int, pixels: Tensor, labels: Tensor) -> float:
+        """The same with quantised weights, which the model keeps; ``latent`` goes on next time."""
+        quantise_weights(self.model, normalise(pixels[:1]), self.args.quantise)
+        if self.latent is not None:
+            self.model.load_state_dict(self.latent)
+        loss = self.train_epoch(epoch, pixels, labels)
+        self.latent = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        bake_weights(self.model)
+        return loss
+
     def save(self, epoch: int) -> None:
         """Replace the checkpoint in one step; the last one is for deployment only."""
         state: dict[str, Any] = {
@@ -184,12 +222,15 @@ class Training:
             "D": self.model.config.levels,
             "classes": self.classes,
             "preprocessing": PREPROCESSING,
+            "calibration": self.calibration,
         }
         if epoch < self.args.epochs - 1:
             state |= {
                 "optimizer": self.optimizer.state_dict(),
                 "schedule": self.schedule.state_dict(),
             }
+            if self.latent is not None:
+                state["latent"] = self.latent
         partial = self.args.out.with_suffix(".partial")
         torch.save(state, partial)
         os.replace(partial, self.args.out)
@@ -203,19 +244,22 @@ def main() -> None:
     torch.set_flush_denormal(True)
     pixels, labels, classes = read_archive(args.archive, "train")
     test_pixels, test_labels, _ = read_archive(args.archive, "test")
-    training = Training(args, len(pixels) // args.batch, classes)
+    training = Training(args, pixels, classes)
     start = training.resume() if args.resume and args.out.exists() else 0
     for epoch in range(start, args.epochs):
         began = time.perf_counter()
-        loss = training.train_epoch(epoch, pixels, labels)
-        if epoch == args.epochs - 1:
+        train = training.train_quantised_epoch if args.quantise else training.train_epoch
+        loss = train(epoch, pixels, labels)
+        if epoch == args.epochs - 1 and not args.quantise:
+            # Not what is quantised: its grid is no float16 values.
             round_to_half(training.model)
         report = {
             "epoch": epoch,
             "loss": round(loss, 4),
-            "test_accuracy": accuracy(training.model, test_pixels, test_labels),
             "seconds": round(time.perf_counter() - began),
         }
+        if (args.epochs - 1 - epoch) % MEASURED_EVERY == 0:
+            report["test_accuracy"] = accuracy(training.model, test_pixels, test_labels)
         print(json.dumps(report), flush=True)  # noqa: T201 (a script's own progress)
         training.save(epoch)
 

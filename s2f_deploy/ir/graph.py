@@ -129,6 +129,7 @@ class Graph:
         reference: the float network as ONNX, which every equivalence is checked against.
         deployed: the same network with its weights on integer grids, in plain float operators,
             as ONNX; empty where weights stay as trained.
+        calibration: pictures by which integer weights are chosen, uint8[N, H, W, 3].
         metadata: what travels with the network: task, classes, preprocessing, digests.
     """
 
@@ -138,6 +139,7 @@ class Graph:
     params: Mapping[str, NDArray[Any]]
     reference: bytes = b""
     deployed: bytes = b""
+    calibration: NDArray[np.uint8] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def node(self, name: str) -> Node:

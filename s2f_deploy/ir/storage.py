@@ -2,17 +2,21 @@
 
 Nothing in it is ever executed. ``graph.txt`` is the printed graph, ``params.safetensors`` its
 arrays, ``reference.onnx`` the float network, ``deployed.onnx`` the same with its weights on integer
-grids (empty where they stay as trained), ``meta.json`` everything else.
+grids (empty where they stay as trained), ``calibration.npy`` pictures by which integer weights are
+chosen (may be empty), ``meta.json`` everything else.
 """
 
+import io
 import json
 import os
 import zipfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
@@ -47,6 +51,7 @@ def save(graph: Graph, path: str | os.PathLike[str]) -> None:
                 # Only verification reads the reference: smaller counts for more than faster.
                 _write(members, "reference.onnx", graph.reference, zipfile.ZIP_DEFLATED)
                 _write(members, "deployed.onnx", graph.deployed, zipfile.ZIP_DEFLATED)
+                _write(members, "calibration.npy", _npy(graph), zipfile.ZIP_DEFLATED)
                 _write(members, "meta.json", json.dumps(meta, indent=1).encode())
             file.flush()
             os.fsync(file.fileno())
@@ -76,6 +81,7 @@ def load(path: str | os.PathLike[str]) -> Graph:
         meta = json.loads(content["meta.json"])
         arrays = load_arrays(content["params.safetensors"])
         graph = parse_graph(content["graph.txt"].decode())
+        pictures = _pictures(content["calibration.npy"])
         metadata = _checked(meta)
     except OSError as error:
         raise _damaged(path, error.strerror or "cannot be read") from error
@@ -91,8 +97,14 @@ def load(path: str | os.PathLike[str]) -> Graph:
     ) as error:
         raise _damaged(path, str(error)) from error
     params = {name: frozen_array(array) for name, array in arrays.items()}
-    networks = (content["reference.onnx"], content["deployed.onnx"])
-    loaded = Graph(graph.name, graph.level, graph.nodes, params, *networks, metadata)
+    loaded = replace(
+        graph,
+        params=params,
+        reference=content["reference.onnx"],
+        deployed=content["deployed.onnx"],
+        calibration=pictures,
+        metadata=metadata,
+    )
     try:
         verify(loaded)
     except S2FError:
@@ -102,7 +114,32 @@ def load(path: str | os.PathLike[str]) -> Graph:
     return loaded
 
 
-_MEMBERS = ("graph.txt", "params.safetensors", "reference.onnx", "deployed.onnx", "meta.json")
+_MEMBERS = (
+    "graph.txt",
+    "params.safetensors",
+    "reference.onnx",
+    "deployed.onnx",
+    "calibration.npy",
+    "meta.json",
+)
+
+
+def _npy(graph: Graph) -> bytes:
+    if graph.calibration is None:
+        return b""
+    file = io.BytesIO()
+    np.save(file, graph.calibration, allow_pickle=False)
+    return file.getvalue()
+
+
+def _pictures(content: bytes) -> NDArray[np.uint8] | None:
+    if not content:
+        return None
+    pictures = np.load(io.BytesIO(content), allow_pickle=False)
+    match pictures:
+        case np.ndarray(dtype=np.uint8, shape=(_, _, _, 3)) if pictures.size:
+            return pictures
+    raise ValueError("calibration.npy holds no pictures")
 
 
 def _write(

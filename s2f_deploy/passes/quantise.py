@@ -21,7 +21,8 @@ from s2f_deploy.ir.graph import Graph, Node
 from s2f_deploy.ops import OPS
 from s2f_deploy.passes.grids import SYNAPSES, coarsened, range_exponents
 
-IMAGE_BITS = 11
+IMAGE_BITS = {8: 11, 16: 14}
+"""Of the image, sign included, by the weights' bits: its rounding should not be the coarsest."""
 _ASSUMED_REACH = 4.0
 Array = NDArray[Any]
 
@@ -177,10 +178,11 @@ class _Calibration:
         return want, got
 
     def _digitised(self, node: Node) -> list[Array]:
-        """Images on a grid that holds the largest pixel of all in ``IMAGE_BITS``."""
+        """Images on a grid that holds the largest pixel of all in its ``IMAGE_BITS``."""
         reach = max((float(np.abs(x).max()) for x in self.images), default=0.0) or _ASSUMED_REACH
-        exponent = int(range_exponents(np.array([[reach]]), IMAGE_BITS)[0])
-        high = 2 ** (IMAGE_BITS - 1) - 1
+        bits = IMAGE_BITS[self.weights.bits]
+        exponent = int(range_exponents(np.array([[reach]]), bits)[0])
+        high = 2 ** (bits - 1) - 1
         self._image_exponents[node.name] = exponent
         self.changed[node.name] = node.with_attributes(exponent=exponent, low=-high, high=high)
         units = (np.clip(np.rint(np.ldexp(x, -exponent)), -high, high) for x in self.images)
