@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from s2f_deploy.ir.graph import Node
+from s2f_deploy.ir.graph import Node, TensorType
 from s2f_sim.kernels.accumulate import accumulate_rows
 from s2f_sim.kernels.aligned import aligned_rows, aligned_zeros
-from s2f_sim.kernels.events import build_events, event_capacity
+from s2f_sim.kernels.events import build_events, event_capacity, event_list_bytes
 from s2f_sim.workers import Workers
 
 ADDITIONS_PER_NS = 10.0
@@ -39,6 +39,22 @@ def attend(node: Node, inputs: list[Any], workers: Workers) -> NDArray[Any]:
     estimate_ns = 2 * tokens * key.shape[2] * heads * max(value_width, 16) / ADDITIONS_PER_NS
     workers.over_rows(heads, work, estimate_ns)
     return result
+
+
+def largest_event_list_bytes(
+    node: Node, query: TensorType, key: TensorType, value: TensorType
+) -> int:
+    """What one head allocates at the most to list spikes: the longer of its two lists.
+
+    A thread works on one head at a time, and on one product at a time.
+    """
+    heads, tokens = node["heads"], key.positions
+    width, value_width = key.channels // heads, value.channels // heads
+    if node["association"] == "qk_v":
+        keys = event_list_bytes(tokens, 1, width, key.levels)
+        return max(keys, event_list_bytes(value_width, 1, tokens, value.levels))
+    keys = event_list_bytes(width, 1, tokens, key.levels)
+    return max(keys, event_list_bytes(tokens, 1, width, query.levels))
 
 
 def _scores_first(

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +12,15 @@ from s2f_deploy.ir.graph import Node, TensorType
 from s2f_sim.kernels.accumulate import accumulate_convolution, accumulate_rows
 from s2f_sim.kernels.aligned import aligned_rows, aligned_zeros
 from s2f_sim.kernels.depthwise import accumulate_depthwise
-from s2f_sim.kernels.events import build_events, event_capacity
+from s2f_sim.kernels.events import build_events, event_capacity, event_list_bytes
 from s2f_sim.workers import Workers
 
 # Rough speeds of one core, only to judge whether a second thread pays.
 ACCUMULATIONS_PER_NS = 20.0
 NEURONS_LISTED_PER_NS = 1.0
 TYPICAL_COUNT = 0.5
+
+Kernel = Literal["rows", "convolution", "depthwise", "grouped"]
 
 
 def _estimate_ns(positions: int, weight: NDArray[Any]) -> float:
@@ -32,23 +34,49 @@ class Synapse(Protocol):
         """Counts uint8[H, W, I] -> membranes [H', W', L] of the bias's type, bias included."""
 
 
-def prepare(node: Node, source: TensorType, arrays: Sequence[NDArray[Any]]) -> Synapse:
-    """Choose the kernel of one event_conv2d or event_linear by its shape."""
-    rows, bias = arrays
-    levels = source.levels
+def choose_kernel(node: Node, source: TensorType, rows: NDArray[Any]) -> Kernel:
+    """Which kernel accumulates one event_conv2d or event_linear; its shape decides."""
     if node.op == "event_linear":
-        return _Rows((1, 1), aligned_rows(rows), _padded_bias(bias), levels)
-    plane = node.output.plane
-    stride, padding = node["stride"], node["padding"]
-    groups, group_channels = node["groups"], rows.shape[2]
-    if groups == rows.shape[3] and group_channels == 1 and groups == source.channels:
-        weight = aligned_rows(rows[:, :, 0, :])
-        return _Depthwise(plane, weight, _padded_bias(bias), levels, stride, padding[:2])
+        return "rows"
+    groups = node["groups"]
+    if rows.shape[2] == 1 and groups == rows.shape[3] == source.channels:
+        return "depthwise"
     if groups > 1:
-        return _Grouped(_by_group(node, source, rows, bias), rows.shape[3] // groups)
-    if rows.shape[:2] == (1, 1) and stride == (1, 1) and not any(padding):
-        return _Rows(plane, aligned_rows(rows[0, 0]), _padded_bias(bias), levels)
-    return _Convolution(plane, aligned_rows(rows), _padded_bias(bias), levels, stride, padding[:2])
+        return "grouped"
+    pointwise = rows.shape[:2] == (1, 1) and node["stride"] == (1, 1) and not any(node["padding"])
+    return "rows" if pointwise else "convolution"
+
+
+def prepare(node: Node, source: TensorType, arrays: Sequence[NDArray[Any]]) -> Synapse:
+    """Lay out the weights of one event_conv2d or event_linear for its kernel."""
+    rows, bias = arrays
+    plane, levels = node.output.plane, source.levels
+    kernel = choose_kernel(node, source, rows)
+    if kernel == "rows":
+        weight = aligned_rows(rows.reshape(rows.shape[-2:]))
+        return _Rows(plane, weight, _padded_bias(bias), levels)
+    if kernel == "grouped":
+        return _Grouped(_by_group(node, source, rows, bias), rows.shape[3] // node["groups"])
+    geometry = node["stride"], node["padding"][:2]
+    if kernel == "depthwise":
+        weight = aligned_rows(rows[:, :, 0, :])
+        return _Depthwise(plane, weight, _padded_bias(bias), levels, *geometry)
+    return _Convolution(plane, aligned_rows(rows), _padded_bias(bias), levels, *geometry)
+
+
+def largest_event_list_bytes(node: Node, source: TensorType, rows: NDArray[Any]) -> int:
+    """What one event_conv2d or event_linear allocates to list spikes, however many there are.
+
+    Lists are as long as if every neuron of the source spiked D times. Groups list theirs one
+    after the other; what convolutions merge from these lists is not counted.
+    """
+    (height, width), channels = source.plane, source.channels
+    match choose_kernel(node, source, rows):
+        case "rows":
+            height, width = source.positions, 1
+        case "grouped":
+            channels //= node["groups"]
+    return event_list_bytes(height, width, channels, source.levels)
 
 
 def _padded_bias(bias: NDArray[Any]) -> NDArray[Any]:

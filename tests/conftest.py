@@ -1,11 +1,14 @@
 """Settings and the one exported network that the whole test run shares."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from golden_weights import GoldenNetwork, fill_golden, golden_image, read_golden
 from hypothesis import settings
 from numpy.typing import NDArray
 
@@ -54,6 +57,24 @@ def tiny_onnx(tiny_model: torch.nn.Module, tmp_path_factory: pytest.TempPathFact
     path = tmp_path_factory.mktemp("tiny") / "tiny.onnx"
     s2f_deploy.export_onnx(tiny_model, (1, 3, 32, 32), path)
     return path
+
+
+@pytest.fixture(scope="session")
+def golden_network(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], GoldenNetwork]:
+    """A published network with golden weights; exported once, as that takes half a minute."""
+
+    @cache
+    def export(name: str, golden: str) -> GoldenNetwork:
+        record, arrays = read_golden("e_spikeformer", golden)
+        model = s2f_models.create(name)
+        fill_golden(model, record["gain"])
+        shape, seed = tuple(record["input"]["shape"]), record["input"]["seed"]
+        path = tmp_path_factory.mktemp(golden) / "net.onnx"
+        s2f_deploy.export_onnx(model.float(), shape, path)
+        images = tuple(golden_image(shape, seed + i).astype(np.float32) for i in range(3))
+        return GoldenNetwork(name, record, arrays, path, images)
+
+    return export
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import json
 import math
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,25 @@ from torch import Tensor, nn
 Float64 = NDArray[np.float64]
 
 GOLDEN = Path(__file__).parent / "golden"
+
+
+@dataclass(frozen=True, eq=False)
+class GoldenNetwork:
+    """A published network with golden weights, exported.
+
+    Attributes:
+        name: in the registry.
+        record: what the official network gave: counts' digests, operations.
+        arrays: its outputs.
+        onnx: path of the float32 network.
+        images: float32[1, C, H, W]: the recorded input, and two more.
+    """
+
+    name: str
+    record: dict[str, Any]
+    arrays: Mapping[str, NDArray[Any]]
+    onnx: Path
+    images: tuple[NDArray[np.float32], ...]
 
 
 def golden_tensor(name: str, shape: tuple[int, ...], gain: float) -> Float64:

@@ -1,14 +1,13 @@
 """The published networks, lowered: golden counts and golden synaptic operations."""
 
 import hashlib
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
-from golden_weights import fill_golden, golden_image, read_golden
+from golden_weights import GoldenNetwork, fill_golden, golden_image
 
 import s2f_deploy
 from s2f_deploy.frontend.import_onnx import import_onnx
@@ -18,15 +17,7 @@ from s2f_sim import Simulator, simulate
 from s2f_sim.error_bounds import spike_bound, trace
 from s2f_sim.spike_roundings import spike_roundings
 
-
-def exported(name: str, golden: str, tmp_path: Path) -> tuple[dict[str, Any], Any, Any, Any]:
-    """Golden record and arrays, EVENT graph of the float32 network, and its input."""
-    record, arrays = read_golden("e_spikeformer", golden)
-    model = create(name)
-    fill_golden(model, record["gain"])
-    x = golden_image(tuple(record["input"]["shape"]), record["input"]["seed"]).astype(np.float32)
-    s2f_deploy.export_onnx(model.float(), x.shape, tmp_path / "net.onnx")
-    return record, arrays, s2f_deploy.lower(tmp_path / "net.onnx"), x
+Export = Callable[[str, str], GoldenNetwork]
 
 
 def digest(counts: np.ndarray) -> str:
@@ -37,9 +28,11 @@ def digest(counts: np.ndarray) -> str:
     ("name", "golden"), [("e_spikeformer_t", "base_t_64"), ("e_spikeformer_s", "base_s_96")]
 )
 def test_events_give_the_golden_counts_and_operations(
-    name: str, golden: str, tmp_path: Path
+    name: str, golden: str, golden_network: Export
 ) -> None:
-    record, arrays, graph, x = exported(name, golden, tmp_path)
+    network = golden_network(name, golden)
+    record, arrays, x = network.record, network.arrays, network.images[0]
+    graph = s2f_deploy.lower(network.onnx)
     logits = onnxruntime.InferenceSession(graph.reference).run(None, {"image": x})[0]
     np.testing.assert_allclose(logits, arrays["output"], atol=1e-4)
     runs = [simulate(graph, x), simulate(graph, x, engine="reference")]
@@ -55,9 +48,13 @@ def test_events_give_the_golden_counts_and_operations(
         assert (encoding.kind, encoding.mac) == ("encoding", record["layers"][0]["macs"])
 
 
-def test_the_large_network_differs_only_where_rounding_explains_it(tmp_path: Path) -> None:
+def test_the_large_network_differs_only_where_rounding_explains_it(
+    golden_network: Export,
+) -> None:
     """E-SpikeFormer m, 224x224, every layer fed the float64 network's counts."""
-    record, _, graph, x = exported("e_spikeformer_m", "base_m_224", tmp_path)
+    network = golden_network("e_spikeformer_m", "base_m_224")
+    record, x = network.record, network.images[0]
+    graph = s2f_deploy.lower(network.onnx)
     model = create("e_spikeformer_m")
     fill_golden(model, record["gain"])
     image = golden_image(tuple(record["input"]["shape"]), record["input"]["seed"])

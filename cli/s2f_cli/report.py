@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -17,6 +18,8 @@ from s2f_deploy.errors import ArtefactError
 from s2f_sim.atomic_file import replace_file
 
 UNATTENDED_WIDTH = 160
+GAP = 2
+NARROWEST = 8
 
 
 class Report:
@@ -33,6 +36,7 @@ class Report:
         self.console = Console(
             file=sys.stderr if self._to_stdout else sys.stdout,
             highlight=False,
+            emoji=False,
             soft_wrap=True,
             width=None if sys.stdout.isatty() else UNATTENDED_WIDTH,
         )
@@ -54,15 +58,18 @@ class Report:
 
     def table(self, columns: Mapping[str, str], rows: list[list[str]]) -> None:
         """A table; ``columns`` maps each heading to ``left`` or ``right``."""
-        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0))
+        cells = zip(columns, *rows, strict=True)
+        widest = [max(map(cell_len, column)) for column in cells]
+        # In a narrow terminal the names of the first column may be cut, numbers never.
+        room = self.console.width - sum(width + GAP for width in widest[1:])
         for i, (heading, side) in enumerate(columns.items()):
-            # In a narrow terminal the names of the first column may be cut, numbers never.
-            widest = max(len(heading), *(len(row[i]) for row in rows))
             table.add_column(
                 heading,
                 justify="right" if side == "right" else "left",
                 no_wrap=True,
-                min_width=widest if i else None,
+                min_width=widest[i] if i else None,
+                max_width=None if i else max(room, NARROWEST),
             )
         for row in rows:
             # Text, because names may hold what looks like markup.

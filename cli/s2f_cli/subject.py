@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import s2f_deploy
-from s2f_cli.pipeline import read_upstream
+from s2f_cli.pipeline import Upstream, read_upstream
 from s2f_cli.report import Report
 from s2f_deploy import Graph
 from s2f_deploy.errors import ArtefactError, InputError
@@ -45,9 +45,7 @@ class Subject:
 
     def hand_on(self, report: Report) -> None:
         """Close a report that succeeded with what the next command of a pipeline needs."""
-        report.line(f"artefact: {self.artefact}")
-        for photograph in self.photographs:
-            report.line(f"image: {photograph.path}")
+        hand_on(report, self.artefact, [photograph.path for photograph in self.photographs])
 
 
 def load_subject(report: Report, model: Path | None, images: Sequence[Path]) -> Subject:
@@ -57,21 +55,37 @@ def load_subject(report: Report, model: Path | None, images: Sequence[Path]) -> 
         ArtefactError: no artefact, several to choose from, or a damaged one.
         InputError: an image that cannot be read.
     """
-    upstream = read_upstream(report.line) if model is None else None
-    if upstream is not None:
-        report.begin()
-        model = upstream.artefact
-        images = images or ([upstream.image] if upstream.image else [])
-    artefact = model or default_artefact(Path.cwd())
+    chosen = choose_artefact(report, model)
+    artefact = chosen.artefact
     graph = s2f_deploy.load(artefact)
     preprocessing = preprocessing_of(graph, artefact)
     classes = check_classes(graph.metadata.get("classes"), graph, artefact)
-    chosen = list(images) or [BUNDLED_PHOTOGRAPH]
     photographs = []
-    for path in chosen:
+    for path in images or [chosen.image or BUNDLED_PHOTOGRAPH]:
         picture = read_image(path)
         photographs.append(Photograph(path, picture, prepare(picture, preprocessing)))
     return Subject(artefact, graph, preprocessing, classes, tuple(photographs))
+
+
+def choose_artefact(report: Report, model: Path | None) -> Upstream:
+    """What the user named, or what a pipeline hands on, or the default artefact.
+
+    Raises:
+        ArtefactError: there are several to choose from.
+        S2FError: the command before this one ended without an artefact.
+    """
+    upstream = read_upstream(report.line) if model is None else None
+    if upstream is None:
+        return Upstream(model or default_artefact(Path.cwd()), None)
+    report.begin()
+    return upstream
+
+
+def hand_on(report: Report, artefact: Path, images: Sequence[Path]) -> None:
+    """Say what the next command of a pipeline goes on with."""
+    report.line(f"artefact: {artefact}")
+    for image in images:
+        report.line(f"image: {image}")
 
 
 def preprocessing_of(graph: Graph, artefact: Path) -> Preprocessing:

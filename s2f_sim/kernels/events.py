@@ -24,6 +24,15 @@ def event_capacity(height: int, width: int, channels: int, levels: int) -> int:
     return height * (width * channels * levels + _OVERHANG)
 
 
+def event_list_bytes(height: int, width: int, channels: int, levels: int) -> int:
+    """Memory of the ``index`` (uint32) and ``first`` (int64) that `build_events` needs.
+
+    >>> event_list_bytes(2, 3, 4, 5) == 4 * 2 * (3 * 4 * 5 + 16) + 8 * 2 * (3 + 1)
+    True
+    """
+    return 4 * event_capacity(height, width, channels, levels) + 8 * height * (width + 1)
+
+
 def _data(context: Any, builder: Any, kind: Any, value: Any) -> Any:
     return context.make_array(kind)(context, builder, value).data
 

@@ -86,6 +86,7 @@ def test_our_recipe_says_everything(tmp_path: Path) -> None:
         "D": 3,
         "classes": ["cat", "crème brûlée"],
         "preprocessing": {"size": 32, "mean": (0.5, 0.4, 0.3), "interpolation": "bicubic"},
+        "calibration": torch.arange(96, dtype=torch.uint8).reshape(2, 4, 4, 3),
     }
     path = save(saved, tmp_path)
     _, info = load_checkpoint(path)
@@ -96,6 +97,8 @@ def test_our_recipe_says_everything(tmp_path: Path) -> None:
         "mean": [0.5, 0.4, 0.3],
         "interpolation": "bicubic",
     }
+    assert info.calibration is not None
+    assert info.calibration.ravel().tolist() == list(range(96))
     assert load_checkpoint(path, D=5)[1].D == 5
     with pytest.raises(CheckpointError, match=r"downsample1_1\.encode_conv\.weight has shape"):
         load_checkpoint(path, arch="e_spikeformer_s")
@@ -126,6 +129,10 @@ def test_our_recipe_says_everything(tmp_path: Path) -> None:
         {"preprocessing": {"mean": torch.zeros(3)}},
         {"preprocessing": {"mean": [0.5] * 10_000}},
         {"preprocessing": {"interpolation": "bi\ncubic"}},
+        {"calibration": [1, 2]},
+        {"calibration": torch.zeros(2, 8, 8, 3)},
+        {"calibration": torch.zeros(2, 3, 8, 8, dtype=torch.uint8)},
+        {"calibration": torch.zeros(0, 8, 8, 3, dtype=torch.uint8)},
     ],
 )
 def test_wrong_description_is_refused(

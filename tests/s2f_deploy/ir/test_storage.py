@@ -1,3 +1,5 @@
+import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -64,3 +66,30 @@ def test_a_damaged_file_is_one_error_or_harmless(
     except S2FError:
         return
     assert loaded.nodes == s2f_deploy.load(tiny_artefact).nodes
+
+
+def test_integers_and_their_pictures_come_back(tiny_integers: Graph, tmp_path: Path) -> None:
+    path = tmp_path / "net.s2f"
+    s2f_deploy.save(tiny_integers, path)
+    loaded = s2f_deploy.load(path)
+    assert loaded.deployed == tiny_integers.deployed
+    assert loaded.calibration is not None
+    assert tiny_integers.calibration is not None
+    np.testing.assert_array_equal(loaded.calibration, tiny_integers.calibration)
+    for name, array in tiny_integers.params.items():
+        assert loaded.params[name].dtype == array.dtype
+
+
+def test_pictures_are_never_unpickled(tiny_integers: Graph, tmp_path: Path) -> None:
+    path = tmp_path / "net.s2f"
+    for pictures in (np.array([[None]]), np.zeros((2, 2)), np.zeros((0, 8, 8, 3), np.uint8)):
+        s2f_deploy.save(tiny_integers, path)
+        with zipfile.ZipFile(path) as members:
+            content = {name: members.read(name) for name in members.namelist()}
+        file = io.BytesIO()
+        np.save(file, pictures, allow_pickle=True)
+        with zipfile.ZipFile(path, "w") as members:
+            for name, data in (content | {"calibration.npy": file.getvalue()}).items():
+                members.writestr(name, data)
+        with pytest.raises(S2FError, match="no artefact"):
+            s2f_deploy.load(path)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s2f_deploy import Node, S2FError, TensorType
+from s2f_deploy import Node, TensorType
 from s2f_deploy.ir.graph import DType, attributes
 from s2f_deploy.passes.comparators import comparators
 
@@ -68,9 +68,14 @@ def test_the_rule_at_exact_ties() -> None:
     assert [(t >= up).sum() for t in ties] == [1, 2, 3, 4]
 
 
-def test_a_comparator_beyond_32_bits_is_refused() -> None:
-    with pytest.raises(S2FError, match="does not fit 32 bits"):
-        comparators(neuron(4, "half_up"), DType.INT32, np.array([1e-12]), np.zeros(1))
+@pytest.mark.parametrize("dtype", [DType.INT32, DType.INT64])
+def test_a_comparator_beyond_the_type_is_never_reached_or_always(dtype: DType) -> None:
+    """Bounds keep the type's largest value free; its smallest is reached by every membrane."""
+    ends = np.iinfo(dtype.array_type)
+    for shift, want in ((-1e30, ends.max), (1e30, ends.min)):
+        table = comparators(neuron(4, "half_up"), dtype, np.array([1e-5]), np.array([shift]))
+        assert table.dtype == dtype.array_type
+        assert (table == want).all()
 
 
 def test_one_comparator_set_per_channel() -> None:

@@ -7,11 +7,13 @@ import onnxruntime
 import pytest
 from networks import NetworkBuilder
 
-from s2f_deploy import Graph, S2FError
+from s2f_deploy import Graph, Node, S2FError, TensorType
 from s2f_deploy.frontend.import_onnx import import_onnx
-from s2f_deploy.ir.graph import DType, Level
+from s2f_deploy.ir.bounds import intervals
+from s2f_deploy.ir.graph import DType, Level, attributes
 from s2f_deploy.passes.pipeline import EVENT_PASSES, INTEGER_PASSES, run_passes
-from s2f_sim import simulate
+from s2f_deploy.passes.to_events import to_events
+from s2f_sim import Simulator, simulate
 
 IMAGE = (2, 5, 4)
 
@@ -171,12 +173,39 @@ def test_attention_takes_the_cheaper_association(tiny_graph: Graph) -> None:
         assert costs[node["association"]] == min(costs.values())
 
 
-def test_sums_that_could_leave_32_bits_are_refused() -> None:
+def test_sums_that_could_leave_32_bits_get_64() -> None:
     made = NetworkBuilder(np.random.default_rng(0), 255, 1.0, "half_even")
     made.shapes["image"] = (1, 16, 16)
     x = made.neuron(made.conv("image", 8, 3, 1, 1, 1))
     attended = made.neuron(made.attention(x, 1, scores_first=True))
-    output = made.conv(attended, 2, 1, 1, 0, 1)
-    content = made.model((1, 16, 16), output)
-    with pytest.raises(S2FError, match="which 32 bits do not hold"):
-        run_passes(import_onnx(content, "net"), EVENT_PASSES)
+    content = made.model((1, 16, 16), made.conv(attended, 2, 1, 1, 0, 1))
+    graph = run_passes(import_onnx(content, "net"), EVENT_PASSES)
+    (attention,) = graph.select("attention")
+    reach = intervals(graph)[attention.name].reach
+    assert reach == 255**3 * 256 * 8 >= 2**31
+    assert attention.output.dtype is DType.INT64
+    image = np.random.default_rng(1).integers(-99, 99, (1, 1, 16, 16)).astype(np.float32)
+    runs = [Simulator(graph, engine).run(image) for engine in ("events", "reference")]
+    for name, counts in runs[0].counts.items():
+        np.testing.assert_array_equal(counts, runs[1].counts[name])
+
+
+def test_sums_that_could_leave_53_bits_are_refused() -> None:
+    real = TensorType((16384, 65536), DType.FLOAT32)
+    counts = TensorType(real.shape, DType.COUNT, 255)
+    firing = attributes(levels=255, rounding="half_up", norm=1.0)
+    nodes = (
+        Node("image", "input", (), (), real, "image"),
+        Node("fire", "integer_fire", ("image",), (), counts, "fire", firing),
+        Node(
+            "attention",
+            "attention",
+            ("fire", "fire", "fire"),
+            (),
+            TensorType(real.shape, DType.INT32),
+            "MatMul",
+            attributes(heads=1),
+        ),
+    )
+    with pytest.raises(S2FError, match=r"attention can reach .* which 53 bits do not hold"):
+        to_events(Graph("net", Level.INTEGER, nodes, {}))
