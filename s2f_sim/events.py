@@ -30,7 +30,8 @@ class EventsEngine:
         self._types = {node.name: node.output for node in graph.nodes}
         self._workers = Workers(threads)
         self._shifts = {
-            node.name: aligned_rows(graph.arrays(node)[0]) for node in graph.select("align")
+            node.name: aligned_rows(np.broadcast_to(graph.arrays(node)[0], node.output.channels))
+            for node in graph.select("align")
         }
         self._synapses: dict[str, Synapse] = {
             node.name: prepare(node, self._types[node.inputs[0]], graph.arrays(node))

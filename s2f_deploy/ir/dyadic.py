@@ -37,7 +37,10 @@ def units(values: NDArray[Any], exponent: NDArray[Any]) -> NDArray[np.int64]:
         ValueError: a value is no such multiple, or needs more than 53 bits.
     """
     by_row = exponent.reshape(-1, *[1] * (values.ndim - 1))
-    scaled = np.ldexp(values, -by_row)
+    with np.errstate(over="ignore"):
+        scaled = np.ldexp(values, -by_row)
+    if not (np.abs(scaled) < 2.0**_MANTISSA_BITS).all():
+        raise ValueError("a value needs more than 53 bits on its grid")
     whole: NDArray[np.int64] = np.rint(scaled).astype(np.int64)
     if not np.array_equal(np.ldexp(whole.astype(np.float64), by_row), values):
         raise ValueError("a value is no multiple of its grid")

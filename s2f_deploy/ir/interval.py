@@ -46,7 +46,8 @@ class Interval:
         >>> Interval.constant(-128, 127, 1).bits, Interval.constant(0, 128, 1).bits
         (8, 9)
         """
-        return max(int(-self.low.min() - 1).bit_length(), int(self.high.max()).bit_length()) + 1
+        lowest, highest = int(self.low.min()), int(self.high.max())
+        return max(max(-lowest - 1, 0).bit_length(), max(highest, 0).bit_length()) + 1
 
     def fits(self, dtype: DType) -> bool:
         """Whether an integer type holds it; its largest value stays free, for "never reached"."""

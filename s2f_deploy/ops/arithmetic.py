@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from s2f_deploy.errors import IllegalGraphError
 from s2f_deploy.ir.graph import DType, Node
 from s2f_deploy.ops.op import Arrays
 
@@ -12,10 +13,22 @@ _MANTISSA = 2**53
 
 
 def sum_type(node: Node, params: Arrays) -> DType:
-    """Of a sum of weights: real values, or the integer type that lowering chose by its bounds."""
-    if params[0].dtype.kind == "i" and node.output.dtype.is_integer:
-        return node.output.dtype
-    return DType.FLOAT32
+    """Of a sum of weights: real values, or the integer type that lowering chose by its bounds.
+
+    Raises:
+        IllegalGraphError: the arrays of an integer sum are not of its type.
+    """
+    weight, bias = params
+    if weight.dtype.kind != "i" or not node.output.dtype.is_integer:
+        return DType.FLOAT32
+    wide = node.output.dtype.array_type
+    if bias.dtype != wide or weight.dtype.itemsize > wide.itemsize:
+        raise IllegalGraphError(
+            f"{node.name} adds weights of {weight.dtype} and a bias of {bias.dtype} in {wide}",
+            where=node.origin,
+            fix="the artefact is damaged: export the network again",
+        )
+    return node.output.dtype
 
 
 def accumulator(value: NDArray[Any], weight: NDArray[Any]) -> np.dtype[Any]:

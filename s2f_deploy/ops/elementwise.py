@@ -56,12 +56,12 @@ def infer_affine(node: Node, inputs: Sequence[TensorType], params: Arrays) -> Te
 
 
 def dense_affine(node: Node, inputs: Arrays, params: Arrays) -> NDArray[Any]:
-    """Value · scale + shift, per channel."""
+    """Value · scale + shift, per channel. No shift at all leaves a negative zero as it is."""
     del node
     value = inputs[0].astype(np.result_type(inputs[0], np.float32))
     scale, shift = (per_channel(vector, value).astype(value.dtype) for vector in params)
-    result: NDArray[Any] = value * scale + shift
-    return result
+    scaled: NDArray[Any] = value * scale
+    return scaled + shift if shift.any() else scaled
 
 
 def dense_batch_norm(node: Node, inputs: Arrays, params: Arrays) -> NDArray[Any]:

@@ -35,7 +35,9 @@ def infer_digitise(node: Node, inputs: Sequence[TensorType], params: Arrays) -> 
 def dense_digitise(node: Node, inputs: Arrays, params: Arrays) -> NDArray[Any]:
     """real[...] -> int32[...]; scaling by a power of two rounds nothing."""
     del params
-    units = np.rint(np.ldexp(inputs[0], -node["exponent"]))
+    # A pixel that overflows is clipped like any other beyond the grid.
+    with np.errstate(over="ignore"):
+        units = np.rint(np.ldexp(inputs[0], -node["exponent"]))
     clipped: NDArray[Any] = np.clip(units, node["low"], node["high"]).astype(np.int32)
     return clipped
 

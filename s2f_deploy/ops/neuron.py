@@ -44,9 +44,10 @@ def dense_fire(node: Node, inputs: Arrays, params: Arrays) -> NDArray[Any]:
 def infer_integrate_fire(node: Node, inputs: Sequence[TensorType], params: Arrays) -> TensorType:
     """Membranes and comparators[D, C] or [D, 1] -> counts 0..D of the membranes' shape."""
     levels, channels = params[0].shape
-    if channels not in (1, inputs[0].channels):
+    if channels not in (1, inputs[0].channels) or params[0].dtype != inputs[0].dtype.array_type:
         raise ShapeMismatchError(
-            f"{node.name} has comparators for {channels} channels but is fed {inputs[0]}",
+            f"{node.name} has {params[0].dtype} comparators for {channels} channels but is fed "
+            f"{inputs[0]}",
             where=node.origin,
             fix="the artefact is damaged: export the network again",
         )

@@ -15,6 +15,13 @@ FINER_AT_MOST = 4
 The coarsest branch's rounding is in the sum whatever the others do; finer grids would only make
 its membranes wider.
 """
+BIAS_BITS = 22
+"""Magnitude of a bias in units of its layer's weights, at the most.
+
+In a channel that training has silenced, weights are tiny beside the bias; their own range would
+ask for a grid on which the bias overflows, and nothing could tell the weights from zero.
+"""
+FINEST = -48
 _UNIT_OF_NOTHING = -8
 
 
@@ -37,6 +44,20 @@ def range_exponents(weight: NDArray[Any], bits: int) -> NDArray[np.int32]:
     coarsest = int(found[~silent].max()) if (~silent).any() else _UNIT_OF_NOTHING
     result: NDArray[np.int32] = np.where(silent, coarsest, found).astype(np.int32)
     return result
+
+
+def finest_exponents(weight: NDArray[Any], bias: NDArray[Any], bits: int) -> NDArray[np.int32]:
+    """int32[O]: the range of the weights, but no finer than the bias and ``FINEST`` allow.
+
+    Args:
+        weight: float64[O, ...].
+        bias: float64[O] or a map [O, ...].
+        bits: of the weights.
+    """
+    rows = bias.reshape(len(bias), -1)
+    of_bias = np.where(rows.any(axis=1), range_exponents(rows, BIAS_BITS + 1), FINEST)
+    found: NDArray[np.int32] = np.maximum(range_exponents(weight, bits), of_bias)
+    return np.maximum(found, FINEST).astype(np.int32)
 
 
 def coarsened(graph: Graph, finest: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

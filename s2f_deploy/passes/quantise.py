@@ -17,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2f_deploy.errors import InputError
-from s2f_deploy.ir.graph import Graph, Node
+from s2f_deploy.ir.graph import DType, Graph, Node, through_wiring
 from s2f_deploy.ops import OPS
-from s2f_deploy.passes.grids import SYNAPSES, coarsened, range_exponents
+from s2f_deploy.passes.grids import SYNAPSES, coarsened, finest_exponents, range_exponents
 
 IMAGE_BITS = {8: 11, 16: 14}
 """Of the image, sign included, by the weights' bits: its rounding should not be the coarsest."""
 _ASSUMED_REACH = 4.0
+_LARGEST_PIXEL = 2.0**64
 Array = NDArray[Any]
 
 
@@ -87,10 +88,10 @@ def quantise(graph: Graph, weights: WeightFormat, calibration: Array | None = No
     """
     synapses = list(graph.select(*SYNAPSES))
     _check(graph, weights, synapses, calibration)
-    finest = {
-        node.name: range_exponents(graph.arrays(node)[0], weights.of(node.name))
-        for node in synapses
-    }
+    finest = {}
+    for node in synapses:
+        weight, bias = graph.arrays(node)
+        finest[node.name] = finest_exponents(weight, bias, weights.of(node.name))
     run = _Calibration(graph, weights, coarsened(graph, finest), calibration)
     run.walk()
     nodes = {**graph.by_name(), **run.changed}
@@ -101,7 +102,8 @@ def quantise(graph: Graph, weights: WeightFormat, calibration: Array | None = No
         "calibration_images": 0 if calibration is None else len(calibration),
         "neurons": run.neurons,
         "counts_changed": run.counts_changed,
-        "layers": [asdict(layer) for layer in run.report],
+        # Lists, as JSON gives them back.
+        "layers": [{**asdict(grid), "exponents": list(grid.exponents)} for grid in run.report],
     }
     return replace(quantised, metadata={**graph.metadata, "quantisation": report})
 
@@ -122,6 +124,13 @@ def _check(
             f"calibration images are {list(calibration.shape)}, the network takes {list(shape)}",
             where=graph.name,
             fix="prepare them as the network was trained",
+        )
+    # Written so that NaN is refused too.
+    if calibration is not None and not bool((np.abs(calibration) < _LARGEST_PIXEL).all()):
+        raise InputError(
+            "calibration images hold values that are no pixels",
+            where=graph.name,
+            fix="check how they were normalised",
         )
 
 
@@ -167,6 +176,9 @@ class _Calibration:
             return self.images, self._digitised(node)
         params = self.graph.arrays(node)
         dense = OPS[node.op].dense
+        if node.op == "attention":
+            # Its width is not chosen yet.
+            node = replace(node, output=replace(node.output, dtype=DType.INT64))
         want = [dense(node, inputs, params) for inputs in trained]
         if node.op in SYNAPSES:
             return want, self._quantise(node, want, trained, deployed)
@@ -231,7 +243,8 @@ class _Calibration:
 
     def _unit_of_source(self, node: Node) -> int:
         """Exponent of what the layer reads: of the image, or 0 for counts."""
-        return self._image_exponents.get(node.inputs[0], 0)
+        source = through_wiring(self.graph.by_name(), node.inputs[0])
+        return self._image_exponents.get(source.name, 0)
 
     def _currents(
         self, node: Node, inputs: list[tuple[Array, ...]], weight: Array, bias: Array

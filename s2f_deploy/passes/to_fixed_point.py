@@ -94,10 +94,11 @@ class _FixedPoint:
             raise _off_grid(node)
         weight, bias = self.graph.arrays(node)
         rows, biases = dyadic.row_exponents(weight), dyadic.row_exponents(bias)
-        # A row of zeros lies on every grid; rows then follow their bias, or stay at 0.
         rows = np.where(rows == dyadic.NO_EXPONENT, rows, rows + unit_in)
         unit = np.minimum(rows, biases)
-        unit = np.where(unit == dyadic.NO_EXPONENT, 0, unit).astype(np.int32)
+        # Zeros lie on every grid: on that of another channel they shift nothing they are added to.
+        zero = unit == dyadic.NO_EXPONENT
+        unit = np.where(zero, 0 if zero.all() else unit[~zero].max(), unit).astype(np.int32)
         try:
             whole, steps = dyadic.units(weight, unit - unit_in), dyadic.units(bias, unit)
         except ValueError as error:
@@ -111,15 +112,23 @@ class _FixedPoint:
         self.params[names[1]] = steps.astype(wide.array_type)
 
     def _add(self, node: Node) -> None:
-        first, second = node.inputs
-        exponents = np.minimum(self.exponents[first], self.exponents[second])
+        branches = [self._on_grid(node, name) for name in node.inputs]
+        exponents = np.minimum(*(self.exponents[name] for name in branches))
         shifted = [
             self.intervals[name].times(_powers(self.exponents[name] - exponents))
-            for name in node.inputs
+            for name in branches
         ]
-        dtype = _integer_type(node, shifted[0].plus(shifted[1]), [])
-        inputs = tuple(self._aligned(name, exponents, dtype) for name in node.inputs)
+        sources = [self.nodes[name].output.dtype for name in branches]
+        dtype = _integer_type(node, shifted[0].plus(shifted[1]), sources)
+        inputs = tuple(self._aligned(name, exponents, dtype) for name in branches)
         self._put(replace(node, inputs=inputs, output=replace(node.output, dtype=dtype)), exponents)
+
+    def _on_grid(self, node: Node, name: str) -> str:
+        """The integers that ``node`` reads where it reads ``name``: the image's are digitised."""
+        source = self.digitised.get(name, name)
+        if source not in self.exponents:
+            raise _off_grid(node)
+        return source
 
     def _aligned(self, name: str, exponents: Array, dtype: DType) -> str:
         """The node ``name`` on finer grids and in a wider type, if it is not there already."""
@@ -137,14 +146,12 @@ class _FixedPoint:
         return aligned
 
     def _neuron(self, node: Node) -> None:
-        (source,) = node.inputs
-        if source not in self.exponents:
-            raise _off_grid(node)
+        source = self._on_grid(node, node.inputs[0])
         scale, shift = self.graph.arrays(node) or (np.ones(1), np.zeros(1))
         names = (f"{node.name}.scale", f"{node.name}.shift")
         scaled = np.ldexp(scale, self.exponents[source])
         self.params |= dict(zip(names, (scaled, shift), strict=True))
-        self._put(replace(node, params=names))
+        self._put(replace(node, inputs=(source,), params=names))
 
     def _attention(self, node: Node) -> None:
         """Products of counts: integers as they are."""
@@ -165,7 +172,7 @@ class _FixedPoint:
 
     def _real(self, node: Node) -> None:
         """The host's own: integers are read out before it."""
-        inputs = tuple(self._read_out(name) for name in node.inputs)
+        inputs = tuple(self._read_out(self.digitised.get(name, name)) for name in node.inputs)
         output = node.output
         if node.op == "output":
             output = self.nodes[inputs[0]].output
