@@ -3,8 +3,8 @@
     python benchmarks/timesteps.py --archive cifar10_jpeg.zip --samples 500
 
 Runs a classification artefact on test images ``test/<class>/<number>.jpg`` of a zip archive, takes
-every image through ONNX Runtime too, and prints one row per K. ``--engine reference`` is the dense
-one. Samples are spread evenly over the archive.
+every image through ONNX Runtime too (integer weights: the deployed network), and prints one row per
+K. ``--engine reference`` is the dense one. Samples are spread evenly over the archive.
 """
 
 import argparse
@@ -56,11 +56,15 @@ def main() -> None:
     preprocessing = Preprocessing.from_dict(graph.metadata["preprocessing"], where=str(model))
     images, classes, labels = read_samples(args.archive, args.samples, preprocessing)
     assert classes == list(graph.metadata["classes"]), "the archive has other classes"
-    session = onnxruntime.InferenceSession(graph.reference)
-    predicted = np.array([int(session.run(None, {"image": x[None]})[0].argmax()) for x in images])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(graph.deployed or graph.reference, options)
+    (image,) = session.get_inputs()
+    answers = [session.run(None, {image.name: x[None]})[0].argmax() for x in images]
+    predicted = np.array(answers)
     simulator = Simulator(graph, args.engine, args.threads)
     rows = []
-    print(f"{len(images)} images; ONNX Runtime float32: {(predicted == labels).mean():.2%}")
+    print(f"{len(images)} images; ONNX Runtime: {(predicted == labels).mean():.2%}")
     print(f"{'K':>3} {'accuracy':>9} {'as ONNX Runtime':>16} {'spikes':>12} {'AC':>14} {'ms':>7}")
     for timesteps in range(1, simulator.levels + 1):
         answers, spikes, ac, seconds = [], 0, 0, 0.0

@@ -25,6 +25,7 @@ class NetworkBuilder:
     norm: float
     rounding: str
     grid: float = 8.0
+    attention_scale: float = 0.5
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
@@ -105,22 +106,21 @@ class NetworkBuilder:
             held = self.add("MatMul", [keys, values], (heads, head_width, head_width))
             attended = self.add("MatMul", [queries, held], (heads, tokens, head_width))
         scale = f"w{len(self.arrays)}"
-        self.arrays[scale] = np.array(0.5, np.float32)
+        self.arrays[scale] = np.array(self.attention_scale, np.float32)
         scaled = self.add("Mul", [attended, scale], (heads, tokens, head_width))
         back = self.add("Transpose", [scaled], (heads, head_width, tokens), perm=[0, 1, 3, 2])
         shape = (channels, height, width)
         return self.add("Reshape", [back, self.ints([1, *shape])], shape)
 
-    def model(self, image: tuple[int, ...], output: str) -> bytes:
-        """The serialised network from ``image`` to ``output``."""
+    def model(self, image: tuple[int, ...], *outputs: str) -> bytes:
+        """The serialised network from ``image`` to ``outputs``."""
         graph = helper.make_graph(
             self.nodes,
             "net",
             [helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, [1, *image])],
             [
-                helper.make_tensor_value_info(
-                    output, onnx.TensorProto.FLOAT, [1, *self.shapes[output]]
-                )
+                helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, *self.shapes[name]])
+                for name in outputs
             ],
             [numpy_helper.from_array(a, name) for name, a in self.arrays.items()],
         )

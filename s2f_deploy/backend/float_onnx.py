@@ -194,11 +194,17 @@ class _Emitter:
         self.out.op("Reshape", [node.inputs[0], dims], node.name, wide=wide)
 
     def _affine(self, node: Node) -> None:
-        """Behind the last neuron, in float32 as the host computes it."""
+        """Behind the last neuron, a product and a sum, each rounded to float32 once.
+
+        The product is exact in double. In float32 a runtime may make a convolution of it, which
+        adds it to 0, and then -0 is lost.
+        """
         scale, shift = (per_channel(values, node.output) for values in self.graph.arrays(node))
-        source = self.out.cast(node.inputs[0], wide=False)
-        factor = self.out.constant(f"{node.name}.scale", scale, np.float32)
-        scaled = self.out.op("Mul", [source, factor], f"{node.name}.scaled")
+        single = self.out.cast(node.inputs[0], wide=False)
+        factor = self.out.constant(f"{node.name}.scale", scale.astype(np.float32), np.float64)
+        operands = [self.out.cast(single, wide=True), factor]
+        product = self.out.op("Mul", operands, f"{node.name}.scaled", wide=True)
+        scaled = self.out.cast(product, wide=False)
         if shift.any():
             added = self.out.constant(f"{node.name}.shift", shift, np.float32)
             self.out.op("Add", [scaled, added], node.name)

@@ -1,0 +1,171 @@
+"""An EVENT graph of integers evaluated in Python's own integers and fractions, and nothing else.
+
+Slow, obvious, and sharing no line with the operations it checks: no value can wrap or be rounded.
+"""
+
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s2f_deploy.ir.graph import Graph, Node
+
+Array = NDArray[Any]
+"""Of Python integers; behind a read-out of float32."""
+
+
+def evaluated(graph: Graph, sample: NDArray[np.float32]) -> dict[str, Array]:
+    """Every value of the graph for one sample, each of its node's own shape."""
+    values: dict[str, Array] = {}
+    for node in graph.nodes:
+        read = [values[name] for name in node.inputs] or [sample]
+        arrays = [graph.params[name] for name in node.params]
+        result = _RULES[node.op](node, read, arrays)
+        values[node.name] = result.reshape(node.output.shape)
+    return values
+
+
+def _whole(array: Array) -> Array:
+    return np.array([int(n) for n in array.ravel()], object).reshape(array.shape)
+
+
+def _elementwise(function: Callable[..., Any], *operands: Array) -> Array:
+    """Python's result for every element, broadcast over positions; never converted."""
+    wide = np.broadcast_arrays(*operands)
+    result = np.empty(wide[0].shape, object)
+    for at in np.ndindex(result.shape):
+        result[at] = function(*(operand[at] for operand in wide))
+    return result
+
+
+def _by_channel(vector: Array, like: Array) -> Array:
+    return vector.reshape(-1, *[1] * (like.ndim - 1))
+
+
+def _same(_: Node, read: list[Array], __: list[Array]) -> Array:
+    return read[0]
+
+
+def _digitise(node: Node, read: list[Array], _: list[Array]) -> Array:
+    unit = Fraction(2) ** int(node["exponent"])
+    low, high = int(node["low"]), int(node["high"])
+
+    def units(pixel: np.float32) -> int:
+        # Python rounds a Fraction half to even.
+        return min(max(round(Fraction(float(pixel)) / unit), low), high)
+
+    return _elementwise(units, read[0])
+
+
+def _windows(node: Node, image: Array, kernel: tuple[int, int]) -> Array:
+    """What every output position sees of an image [C, H, W]: [positions, C, KH · KW]."""
+    top, left, bottom, right = node["padding"]
+    padded = np.full(
+        (image.shape[0], image.shape[1] + top + bottom, image.shape[2] + left + right), 0, object
+    )
+    padded[:, top : top + image.shape[1], left : left + image.shape[2]] = image
+    rows = range(0, padded.shape[1] - kernel[0] + 1, node["stride"][0])
+    columns = range(0, padded.shape[2] - kernel[1] + 1, node["stride"][1])
+    seen = [padded[:, y : y + kernel[0], x : x + kernel[1]] for y in rows for x in columns]
+    return np.array(seen, object).reshape(len(seen), len(image), -1)
+
+
+def _convolution(node: Node, source: Array, weight: Array, bias: Array) -> Array:
+    """Weights [O, I / groups, KH, KW]."""
+    outputs, fan_in, *kernel = weight.shape
+    plane = source.shape[1:] if source.ndim == 3 else (1, *source.shape[1:])
+    image = source.reshape(len(source), *plane)
+    windows = _windows(node, image, (kernel[0], kernel[1]))
+    rows = _whole(weight).reshape(outputs, -1)
+    per_group = outputs // node["groups"]
+    parts = []
+    for group in range(node["groups"]):
+        seen = windows[:, group * fan_in : (group + 1) * fan_in].reshape(len(windows), -1)
+        parts.append(rows[group * per_group : (group + 1) * per_group] @ seen.T)
+    total: Array = np.concatenate(parts) + _whole(bias).reshape(outputs, -1)
+    return total
+
+
+def _conv2d(node: Node, read: list[Array], arrays: list[Array]) -> Array:
+    return _convolution(node, read[0], *arrays)
+
+
+def _event_conv2d(node: Node, read: list[Array], arrays: list[Array]) -> Array:
+    return _convolution(node, read[0], arrays[0].transpose(3, 2, 0, 1), arrays[1])
+
+
+def _linear(_: Node, read: list[Array], arrays: list[Array]) -> Array:
+    weight, bias = map(_whole, arrays)
+    total: Array = (weight * read[0]).sum(1) + bias
+    return total
+
+
+def _event_linear(node: Node, read: list[Array], arrays: list[Array]) -> Array:
+    return _linear(node, read, [arrays[0].T, arrays[1]])
+
+
+def _attention(node: Node, read: list[Array], _: list[Array]) -> Array:
+    """Σ over all pairs: out[c, n] = Σₘ Σ_d q[d, n] · k[d, m] · v[c, m], head by head."""
+    heads = node["heads"]
+    query, key, value = (u.reshape(heads, len(u) // heads, -1) for u in read)
+    attended = [v @ (k.T @ q) for q, k, v in zip(query, key, value, strict=True)]
+    return np.concatenate(attended)
+
+
+def _integrate_fire(_: Node, read: list[Array], arrays: list[Array]) -> Array:
+    (membrane,), (comparators,) = read, map(_whole, arrays)
+    counts = np.full(membrane.shape, 0, object)
+    for row in comparators:
+        counts += _elementwise(lambda u, c: int(u >= c), membrane, _by_channel(row, membrane))
+    return counts
+
+
+def _add(_: Node, read: list[Array], __: list[Array]) -> Array:
+    return _elementwise(lambda a, b: a + b, *read)
+
+
+def _sum_pool(_: Node, read: list[Array], __: list[Array]) -> Array:
+    total: Array = read[0].reshape(len(read[0]), -1).sum(1)
+    return total
+
+
+def _align(_: Node, read: list[Array], arrays: list[Array]) -> Array:
+    shifts = _by_channel(_whole(arrays[0]), read[0])
+    return _elementwise(lambda u, shift: u * 2**shift, read[0], shifts)
+
+
+def _read_out(_: Node, read: list[Array], arrays: list[Array]) -> Array:
+    def real(units: int, exponent: int) -> np.float32:
+        exact = Fraction(units) * Fraction(2) ** exponent
+        assert Fraction(float(exact)) == exact
+        return np.float32(float(exact))
+
+    return _elementwise(real, read[0], _by_channel(_whole(arrays[0]), read[0])).astype(np.float32)
+
+
+def _affine(_: Node, read: list[Array], arrays: list[Array]) -> Array:
+    """Real values behind the last neuron: a float32 product, and a sum if there is a shift."""
+    scale, shift = (_by_channel(a.astype(np.float32), read[0]) for a in arrays)
+    result: Array = read[0] * scale
+    return result + shift if shift.any() else result
+
+
+_RULES: Mapping[str, Callable[[Node, list[Array], list[Array]], Array]] = {
+    "input": _same,
+    "output": _same,
+    "reshape": _same,
+    "digitise": _digitise,
+    "conv2d": _conv2d,
+    "event_conv2d": _event_conv2d,
+    "linear": _linear,
+    "event_linear": _event_linear,
+    "attention": _attention,
+    "integrate_fire": _integrate_fire,
+    "add": _add,
+    "sum_pool": _sum_pool,
+    "align": _align,
+    "read_out": _read_out,
+    "affine": _affine,
+}
