@@ -150,7 +150,8 @@ class Training:
         self.args, self.classes = args, classes
         self.steps_per_epoch: int = len(pixels) // args.batch
         # Images are sorted by class: evenly spaced ones show every class.
-        evenly = pixels[:: len(pixels) // CALIBRATION_IMAGES][:CALIBRATION_IMAGES]
+        count = min(CALIBRATION_IMAGES, len(pixels))
+        evenly = pixels[torch.arange(count) * len(pixels) // count]
         self.calibration = evenly.permute(0, 2, 3, 1).contiguous()
         self.model = create(ARCH, num_classes=len(classes))
         if args.start is not None:
