@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 import s2f_deploy
 import s2f_models
@@ -25,7 +24,7 @@ from s2f_cli.subject import BUNDLED_MODEL
 from s2f_deploy.passes.pipeline import Arithmetic
 from s2f_models.train_cifar10 import read_archive
 from s2f_sim import DeployedReport, verify
-from s2f_sim.preprocess import Preprocessing, prepare
+from s2f_sim.preprocess import Preprocessing, prepare_pictures
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from golden_weights import fill_golden, golden_image, read_golden
@@ -44,11 +43,11 @@ def bundled(archive: Path, samples: int) -> tuple[bytes, Array, list[Array]]:
     graph = s2f_deploy.load(BUNDLED_MODEL)
     preprocessing = Preprocessing.from_dict(graph.metadata["preprocessing"], where="artefact")
     assert graph.calibration is not None
-    calibration = [prepare(Image.fromarray(p), preprocessing) for p in graph.calibration]
+    calibration = prepare_pictures(graph.calibration, preprocessing)
     pixels, _, _ = read_archive(archive, "test")
     chosen = pixels.numpy()[np.arange(samples) * len(pixels) // samples].transpose(0, 2, 3, 1)
-    images = [prepare(Image.fromarray(p), preprocessing) for p in chosen]
-    return graph.reference, np.concatenate(calibration), images
+    images = prepare_pictures(chosen, preprocessing)
+    return graph.reference, calibration, list(images[:, None])
 
 
 def golden() -> tuple[bytes, Array, list[Array]]:

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from PIL import Image
 
 import s2f_deploy
 from s2f_cli.subject import BUNDLED_MODEL
@@ -26,7 +25,7 @@ from s2f_deploy import Graph
 from s2f_deploy.passes.pipeline import Arithmetic
 from s2f_models.train_cifar10 import read_archive
 from s2f_sim import Simulator
-from s2f_sim.preprocess import Preprocessing, prepare
+from s2f_sim.preprocess import Preprocessing, prepare_pictures
 from s2f_sim.simulator import EngineName
 
 BATCH = 50
@@ -99,11 +98,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     pixels, labels, _ = read_archive(args.archive, "test")
     chosen = evenly(args.samples, len(pixels))
     pictures = pixels.numpy()[chosen].transpose(0, 2, 3, 1)
-    x = np.concatenate([prepare(Image.fromarray(p), preprocessing) for p in pictures])
+    x = prepare_pictures(pictures, preprocessing)
     assert bundled.calibration is not None
-    calibration = np.concatenate(
-        [prepare(Image.fromarray(p), preprocessing) for p in bundled.calibration]
-    )
+    calibration = prepare_pictures(bundled.calibration, preprocessing)
     results = {}
     heading = ("weights", "accuracy", "counts changed", "spikes = dense", "numpy = dense")
     print(f"{heading[0]:>8} {heading[1]:>9} {heading[2]:>15} {heading[3]:>24} {heading[4]:>24}")

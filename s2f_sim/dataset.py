@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import overload
+from typing import TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from s2f_deploy.errors import InputError
 from s2f_sim.photograph import read_image
 from s2f_sim.preprocess import Preprocessing, prepare
+
+T = TypeVar("T")
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".webp")
 
@@ -30,15 +32,15 @@ def image_files(folder: Path) -> list[Path]:
     return found
 
 
-def evenly(files: Sequence[Path], count: int) -> list[Path]:
-    """``count`` of the files, evenly spaced, or all if there are fewer.
+def evenly(items: Sequence[T], count: int | None) -> list[T]:
+    """``count`` of the items, evenly spaced, or all if there are fewer or ``count`` is None.
 
-    >>> [p.name for p in evenly([Path(c) for c in "abcdef"], 3)]
+    >>> evenly("abcdef", 3)
     ['a', 'c', 'e']
     """
-    if count >= len(files):
-        return list(files)
-    return [files[i * len(files) // count] for i in range(count)]
+    if count is None or count >= len(items):
+        return list(items)
+    return [items[i * len(items) // count] for i in range(count)]
 
 
 class ImageSamples(Sequence[NDArray[np.float32]]):

@@ -142,6 +142,13 @@ def prepare(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.floa
     return np.ascontiguousarray(normal.transpose(2, 0, 1)[None])
 
 
+def prepare_pictures(
+    pictures: NDArray[np.uint8], preprocessing: Preprocessing
+) -> NDArray[np.float32]:
+    """Pictures uint8[N, H, W, 3] -> float32[N, 3, crop, crop]."""
+    return np.concatenate([prepare(Image.fromarray(p), preprocessing) for p in pictures])
+
+
 def seen_part(
     image: Image.Image, preprocessing: Preprocessing
 ) -> tuple[float, float, float, float]:

@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -10,7 +10,6 @@ from typing import Any, cast
 import click
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 import s2f_deploy
 from s2f_cli import options
@@ -20,9 +19,8 @@ from s2f_deploy import Graph
 from s2f_deploy.errors import InputError
 from s2f_deploy.frontend.import_onnx import read_model
 from s2f_deploy.passes.pipeline import Arithmetic
-from s2f_sim.dataset import evenly, image_files
-from s2f_sim.photograph import read_image
-from s2f_sim.preprocess import Preprocessing, prepare
+from s2f_sim.dataset import ImageSamples, evenly, image_files
+from s2f_sim.preprocess import Preprocessing, prepare_pictures
 
 DEFAULT_SIDE = 224
 CALIBRATION_IMAGES = 32
@@ -154,15 +152,15 @@ def _export(
         "notices": list(info.notices),
         **({"classes": list(info.classes)} if info.classes else {}),
     }
-    known = None if size else stored or None
+    known = Preprocessing.imagenet(side).to_dict() if size or not stored else stored
     name = "".join(checkpoint.stem.split()) or "network"
     return Source(name, onnx.read_bytes(), metadata, known, info.calibration)
 
 
 def _preprocessing(source: Source, resize: int | None) -> Preprocessing:
-    side = _side(source.onnx)
-    chosen = source.preprocessing or Preprocessing.imagenet(side).to_dict()
-    chosen = dict(chosen) | ({"resize": resize} if resize else {})
+    # Reading a large network takes seconds: only where nothing else says the side.
+    known = source.preprocessing or Preprocessing.imagenet(_side(source.onnx)).to_dict()
+    chosen = dict(known) | ({"resize": resize} if resize else {})
     return Preprocessing.from_dict(chosen, where="--resize")
 
 
@@ -177,14 +175,12 @@ def _calibration(
     source: Source, folder: Path | None, preprocessing: Preprocessing
 ) -> NDArray[np.float32] | None:
     """Images as the network takes them, float32[N, 3, H, W], if there are any."""
-    pictures: Sequence[Image.Image]
     if folder is not None:
-        pictures = [read_image(p) for p in evenly(image_files(folder), CALIBRATION_IMAGES)]
-    elif source.pictures is not None:
-        pictures = [Image.fromarray(picture) for picture in source.pictures]
-    else:
-        return None
-    return np.concatenate([prepare(picture, preprocessing) for picture in pictures])
+        files = evenly(image_files(folder), CALIBRATION_IMAGES)
+        return np.concatenate(list(ImageSamples(files, preprocessing)))
+    if source.pictures is not None:
+        return prepare_pictures(source.pictures, preprocessing)
+    return None
 
 
 def read_classes(path: Path) -> list[str]:

@@ -85,14 +85,7 @@ class Report:
         if self._to_stdout:
             click.echo(content, nl=False)
             return
-        try:
-            replace_file(self._json_path, content.encode())
-        except OSError as error:
-            raise ArtefactError(
-                f"cannot write the report: {error.strerror}",
-                where=str(self._json_path),
-                fix="choose a directory that exists and may be written",
-            ) from error
+        write_file(self._json_path, content, "report")
 
     @contextmanager
     def progress(self, task: str, total: int | None = None) -> Iterator["Bar"]:
@@ -103,6 +96,22 @@ class Report:
             *columns, console=console, transient=True, disable=not console.is_terminal
         ) as bars:
             yield Bar(bars, bars.add_task(task, total=total))
+
+
+def write_file(path: Path, content: str, what: str) -> None:
+    """Write a text in one step.
+
+    Raises:
+        ArtefactError: it cannot be written; ``what`` it is, is said.
+    """
+    try:
+        replace_file(path, content.encode())
+    except OSError as error:
+        raise ArtefactError(
+            f"cannot write the {what}: {error.strerror}",
+            where=str(path),
+            fix="choose a directory that exists and may be written",
+        ) from error
 
 
 class Bar:

@@ -1,15 +1,17 @@
 """``s2f verify``: are the spikes the float model?"""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
+import numpy as np
+from numpy.typing import NDArray
 
 from s2f_cli import options
-from s2f_cli.report import Report
+from s2f_cli.report import Report, write_file
 from s2f_cli.subject import load_subject
-from s2f_deploy.errors import ArtefactError, InputError
+from s2f_deploy.errors import InputError
 from s2f_sim import DeployedReport, VerifyReport, verify
-from s2f_sim.atomic_file import replace_file
 from s2f_sim.certificate import read_certificate
 from s2f_sim.dataset import ImageSamples, evenly, image_files
 from s2f_sim.simulator import EngineName
@@ -53,8 +55,11 @@ def command(
     report = Report(f"verify {' '.join(map(str, images))}".rstrip(), json_path)
     expected = read_certificate(against) if against else None
     subject = load_subject(report, model, images)
-    files = image_files(dataset) if dataset else [p.path for p in subject.photographs]
-    chosen = ImageSamples(evenly(files, samples or len(files)), subject.preprocessing)
+    chosen: Sequence[NDArray[np.float32]]
+    if dataset:
+        chosen = ImageSamples(evenly(image_files(dataset), samples), subject.preprocessing)
+    else:
+        chosen = evenly([photograph.x for photograph in subject.photographs], samples)
     if (certificate or expected) and not subject.graph.deployed:
         raise InputError(
             "only integer weights can be certified: sums of float32 depend on their order",
@@ -69,7 +74,7 @@ def command(
         _print_float(report, found)
     differences = []
     if isinstance(found, DeployedReport) and certificate:
-        _write(certificate, found)
+        write_file(certificate, found.certificate.to_json(), "certificate")
         report.line(f"certificate: {certificate}")
     if isinstance(found, DeployedReport) and expected:
         differences = found.certificate.differences(expected)
@@ -80,17 +85,6 @@ def command(
     subject.hand_on(report)
     if not found.equivalent or differences:
         ctx.exit(1)
-
-
-def _write(path: Path, found: DeployedReport) -> None:
-    try:
-        replace_file(path, found.certificate.to_json().encode())
-    except OSError as error:
-        raise ArtefactError(
-            f"cannot write the certificate: {error.strerror}",
-            where=str(path),
-            fix="choose a directory that exists and may be written",
-        ) from error
 
 
 def _print_deployed(report: Report, found: DeployedReport) -> None:

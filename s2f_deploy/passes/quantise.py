@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from s2f_deploy.errors import InputError
 from s2f_deploy.ir.graph import DType, Graph, Node, through_wiring
 from s2f_deploy.ops import OPS
+from s2f_deploy.ops.elementwise import per_channel
 from s2f_deploy.passes.grids import SYNAPSES, coarsened, finest_exponents, range_exponents
 
 IMAGE_BITS = {8: 11, 16: 14}
@@ -212,25 +213,28 @@ class _Calibration:
         bits, exponents = self.weights.of(node.name), self.exponents[node.name]
         rounded = _on_grid(weight, exponents, bits)
         own = self._currents(node, trained, rounded, bias)
-        # Half the grid, the largest weights cut off, where that is nearer.
-        halved = _on_grid(weight, exponents - 1, bits)
         if own and self._may_halve(node):
+            # Half the grid, the largest weights cut off, where that is nearer.
+            halved = _on_grid(weight, exponents - 1, bits)
             alternative = self._currents(node, trained, halved, bias)
             better = _spread(want, alternative) < _spread(want, own)
             exponents = np.where(better, exponents - 1, exponents)
             rounded[better] = halved[better]
-            own = [np.where(_rows(better, a), b, a) for a, b in zip(own, alternative, strict=True)]
+            own = [
+                np.where(per_channel(better, a), b, a)
+                for a, b in zip(own, alternative, strict=True)
+            ]
         got = self._currents(node, deployed, rounded, bias)
         unit = exponents + self._unit_of_source(node)
         correction = _mean_error(want, got)
-        steps = np.rint(np.ldexp(bias - _rows(correction, bias), -_rows(unit, bias)))
-        snapped = np.ldexp(steps, _rows(unit, bias))
+        steps = np.rint(np.ldexp(bias - per_channel(correction, bias), -per_channel(unit, bias)))
+        snapped = np.ldexp(steps, per_channel(unit, bias))
         got = [_shifted(current, snapped - bias) for current in got]
         names = (f"{node.name}.grid_weight", f"{node.name}.grid_bias")
         self.arrays |= dict(zip(names, (rounded, snapped), strict=True))
         self.changed[node.name] = replace(node, params=names)
         reached = np.ldexp(2.0 ** (bits - 1) - 0.5, exponents)
-        cut = int(np.count_nonzero(np.abs(weight) > _rows(reached, weight)))
+        cut = int(np.count_nonzero(np.abs(weight) > per_channel(reached, weight)))
         ends = (int(exponents.min()), int(exponents.max()))
         errors = (_relative_error(want, own), _relative_error(want, got))
         self.report.append(LayerGrid(node.name, bits, ends, cut, *errors))
@@ -252,15 +256,10 @@ class _Calibration:
         return [OPS[node.op].dense(node, values, [weight, bias]) for values in inputs]
 
 
-def _rows(vector: Array, like: Array) -> Array:
-    """A vector [O], or one [1], shaped to broadcast over the rows of ``like``."""
-    return vector.reshape(-1, *[1] * (like.ndim - 1))
-
-
 def _on_grid(weight: Array, exponents: Array, bits: int) -> Array:
     """float64[O, ...]: the nearest multiples of 2**exponents[O] that ``bits`` hold."""
     limit = 2 ** (bits - 1) - 1
-    rows = _rows(exponents, weight)
+    rows = per_channel(exponents, weight)
     units = np.clip(np.rint(np.ldexp(weight, -rows)), -limit, limit)
     rounded: Array = np.ldexp(units, rows)
     return rounded
@@ -284,7 +283,7 @@ def _mean_error(want: list[Array], got: list[Array]) -> Array:
 
 def _shifted(current: Array, bias: Array) -> Array:
     """Currents [O, ...] plus a bias [O] or a map of their shape."""
-    added = _rows(bias, current) if bias.ndim == 1 else bias.reshape(current.shape)
+    added = per_channel(bias, current) if bias.ndim == 1 else bias.reshape(current.shape)
     shifted: Array = current + added
     return shifted
 

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from s2f_deploy.errors import UnsupportedPatternError
 from s2f_deploy.ir import dyadic
-from s2f_deploy.ir.graph import DType, Graph, Node, TensorType, attributes
+from s2f_deploy.ir.bounds import interval_of
+from s2f_deploy.ir.graph import DType, Graph, Node, TensorType
 from s2f_deploy.ir.interval import Interval
-from s2f_deploy.ops import OPS
 
 EXACT_IN_DOUBLE = 2**53
 Array = NDArray[Any]
@@ -60,17 +60,12 @@ class _FixedPoint:
 
     def _put(self, node: Node, exponents: Array | None = None) -> None:
         """Append a node; an integer's type is made wide enough for its bounds."""
-        rule = OPS[node.op].interval
         if exponents is not None or node.output.dtype is DType.COUNT:
-            assert rule is not None
-            read = [self.nodes[name].output for name in node.inputs]
-            bounds = [self.intervals.get(name, _UNBOUNDED) for name in node.inputs]
-            arrays = [self.params[name] for name in node.params]
-            interval = rule(node, read, bounds, arrays)
+            interval = interval_of(node, self.nodes, self.params, self.intervals)
             self.intervals[node.name] = interval
             if exponents is not None:
                 self.exponents[node.name] = exponents
-                sources = [t.dtype for t in read if t.dtype.is_integer]
+                sources = [self.nodes[name].output.dtype for name in node.inputs]
                 node = replace(node, output=_typed(node, interval, sources))
         self.nodes[node.name] = node
 
@@ -187,11 +182,8 @@ class _FixedPoint:
             self.params[f"{real}.exponents"] = self.exponents[name].astype(np.int32)
             output = replace(source.output, dtype=DType.FLOAT32)
             params = (f"{real}.exponents",)
-            self._put(Node(real, "read_out", (name,), params, output, source.origin, attributes()))
+            self._put(Node(real, "read_out", (name,), params, output, source.origin))
         return real
-
-
-_UNBOUNDED = Interval.constant(0, 0, 1)
 
 
 def _powers(shifts: Array) -> Array:
