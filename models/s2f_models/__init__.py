@@ -12,3 +12,5 @@ from s2f_models.registry import count_parameters as count_parameters
 from s2f_models.registry import create as create
 from s2f_models.registry import find_config as find_config
 from s2f_models.registry import list_models as list_models
+from s2f_models.spike_yolo import SpikeYolo as SpikeYolo
+from s2f_models.spike_yolo import SpikeYoloConfig as SpikeYoloConfig

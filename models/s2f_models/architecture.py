@@ -1,141 +1,107 @@
-"""Which E-SpikeFormer a state dict belongs to, read off its names and shapes."""
+"""Which network a state dict belongs to, read off its names and shapes."""
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import TypedDict
 
 import torch
 
-from s2f_models.e_spikeformer import ESpikeFormer, ESpikeFormerConfig
+from s2f_models.e_spikeformer import ESpikeFormerConfig
+from s2f_models.e_spikeformer_shapes import infer_e_spikeformer
+from s2f_models.entry_shapes import READABLE, Shapes, sizes
 from s2f_models.errors import shown
-from s2f_models.registry import CONFIGS
+from s2f_models.registry import CONFIGS, Config, Network
+from s2f_models.spike_yolo import SpikeYoloConfig
 from s2f_models.stand_in import RefusedError
+from s2f_models.state_dict import bare_name
 
-Shape = tuple[int, ...]
-
-CUSTOM = "custom"
-# Wider than any published network by far; keeps a made-up file from asking for absurd layers.
-_MAX_WIDTH = 1 << 16
-_BLOCK = re.compile(r"(block[34])\.([0-9]{1,3})\.")
-_READABLE = "give an E-SpikeFormer classification checkpoint (SDT-V3, Model_Base)"
 # Statistics without influence on an output; some tools strip them.
 _COUNTER = ".num_batches_tracked"
+# The first convolution of every SpikeYOLO, and of nothing else.
+_DETECTOR_ENTRY = "1.encode_conv.weight"
 
 
-class _Visible(TypedDict):
-    """The part of a configuration that a state dict shows, classes aside."""
-
-    embed_dims: tuple[int, int, int, int]
-    depths: tuple[int, int]
-    mlp_ratio: int
-    value_ratio: int
-    in_channels: int
-
-
-def class_count(shapes: Mapping[str, Shape]) -> int:
-    """Outputs of the classifier.
+def with_classes(config: Config, shapes: Shapes) -> Config:
+    """The network with as many outputs as the state dict has.
 
     Raises:
-        RefusedError: there is none, or it has no sensible shape.
+        RefusedError: there is no classifier, or it has no sensible shape.
     """
-    return _sizes(shapes, "head.weight", axes=2)[0]
+    name = bare_name(config.class_entry)
+    axes = 2 if isinstance(config, ESpikeFormerConfig) else 4
+    return replace(config, num_classes=sizes(shapes, name, axes, "such network")[0])
 
 
-def infer_config(
-    shapes: Mapping[str, Shape],
-) -> tuple[str, ESpikeFormerConfig, tuple[str, ...]]:
-    """Widths, depths, ratios and classes from a state dict.
-
-    Heads and strides leave no trace in it: they are those of the one network in the registry
-    with these widths and depths, else 8 heads and the published strides.
+def infer_config(shapes: Shapes) -> tuple[str, Config, tuple[str, ...]]:
+    """Everything that names and shapes show of a network.
 
     Returns:
         Name in the registry or ``"custom"``, configuration with D = 4, notices for the user.
 
     Raises:
-        RefusedError: an entry that shows a width is missing or has no sensible shape.
+        RefusedError: it is no network of this package, or could be several of them.
     """
-    visible, classes = _visible(shapes), class_count(shapes)
-    matches = [name for name, config in CONFIGS.items() if _agrees(config, visible)]
-    if len(matches) == 1:
-        config = CONFIGS[matches[0]]
-        notice = f"widths and depths are those of {matches[0]}: {_hidden(config)} taken from there"
-        default = _hidden(config) == _hidden(CONFIGS["e_spikeformer_t"])
-        return matches[0], replace(config, num_classes=classes), () if default else (notice,)
-    try:
-        config = ESpikeFormerConfig(**visible, num_classes=classes)
-    except ValueError as error:
-        raise RefusedError(str(error), "name the network it is with arch") from None
-    return (
-        CUSTOM,
-        config,
-        (f"a state dict does not say heads and strides: {_hidden(config)} assumed",),
-    )
+    if _DETECTOR_ENTRY in shapes:
+        return _infer_spike_yolo(shapes)
+    classifiers = {k: v for k, v in CONFIGS.items() if isinstance(v, ESpikeFormerConfig)}
+    return infer_e_spikeformer(shapes, classifiers)
 
 
-def _agrees(config: ESpikeFormerConfig, visible: _Visible) -> bool:
-    return all(getattr(config, name) == value for name, value in visible.items())
+def _infer_spike_yolo(shapes: Shapes) -> tuple[str, SpikeYoloConfig, tuple[str, ...]]:
+    """The one published SpikeYOLO with exactly these entries."""
+    matches = []
+    for name, published in CONFIGS.items():
+        if not isinstance(published, SpikeYoloConfig) or not _as_wide(published, shapes):
+            continue
+        config = with_classes(published, shapes)
+        if not any(_problems(_on_meta(config), shapes)):
+            matches.append((name, config))
+    match matches:
+        case [(name, SpikeYoloConfig() as config)]:
+            return name, config, ()
+        case []:
+            raise RefusedError(
+                "these are the weights of no published SpikeYOLO, and they do not say how their "
+                "layers are connected",
+                "give the whole checkpoint as the official code saved it, or name it with arch",
+            )
+        case _:
+            names = " and ".join(name for name, _ in matches)
+            raise RefusedError(
+                f"these could be the weights of {names}, which have different neurons",
+                "name the network it was trained as with arch",
+            )
 
 
-def _hidden(config: ESpikeFormerConfig) -> str:
-    strides = ", ".join(str(stride) for stride in config.strides)
-    return f"{config.num_heads} heads and strides {strides}"
+def _as_wide(config: SpikeYoloConfig, shapes: Shapes) -> bool:
+    width = sizes(shapes, _DETECTOR_ENTRY, 4, "SpikeYOLO")[0]
+    return config.embed_dims[0] == width and bare_name(config.class_entry) in shapes
 
 
-def _visible(shapes: Mapping[str, Shape]) -> _Visible:
-    stages = ("downsample1_2", "downsample2", "downsample3", "downsample4")
-    c0, c1, c2, c3 = (_sizes(shapes, f"{name}.encode_conv.weight", 4)[0] for name in stages)
-    hidden, narrow = _sizes(shapes, "ConvBlock1_1.0.conv1.weight", 4)[:2]
-    values, keys = _sizes(shapes, "block3.0.attn.v_conv.0.weight", 4)[:2]
-    return _Visible(
-        embed_dims=(c0, c1, c2, c3),
-        depths=(_depth(shapes, "block3"), _depth(shapes, "block4")),
-        # A ratio that is not whole shows as a wrong shape later.
-        mlp_ratio=max(hidden // narrow, 1),
-        value_ratio=max(values // keys, 1),
-        in_channels=_sizes(shapes, "downsample1_1.encode_conv.weight", 4)[1],
-    )
+def _on_meta(config: Config) -> Network:
+    with torch.device("meta"):
+        return config.build()
 
 
-def _sizes(shapes: Mapping[str, Shape], name: str, axes: int) -> Shape:
-    if name not in shapes:
-        raise RefusedError(f"the file has no entry {name}, so this is no E-SpikeFormer", _READABLE)
-    shape = shapes[name]
-    if len(shape) != axes or not all(1 <= size <= _MAX_WIDTH for size in shape):
-        raise RefusedError(
-            f"{name} has shape {shape}, expected {axes} axes of 1 to {_MAX_WIDTH:,}", _READABLE
-        )
-    return shape
-
-
-def _depth(shapes: Mapping[str, Shape], stage: str) -> int:
-    """Blocks of a stage; a gap in the numbers shows as missing entries later."""
-    matches = (_BLOCK.match(name) for name in shapes)
-    return len({match[2] for match in matches if match and match[1] == stage})
-
-
-def match_entries(config: ESpikeFormerConfig, shapes: Mapping[str, Shape]) -> ESpikeFormer:
+def match_entries(config: Config, shapes: Shapes) -> Network:
     """The network without memory for its weights, once every entry is known to fit.
 
     Raises:
         RefusedError: names the first entry that is missing, of another shape, or of no layer.
     """
     # Nothing is allocated: a made-up file cannot ask for more memory than it has itself.
-    with torch.device("meta"):
-        model = ESpikeFormer(config)
+    model = _on_meta(config)
     problems = list(_problems(model, shapes))
     if problems:
         others = f", and {len(problems) - 1} more entries do not fit" if problems[1:] else ""
         raise RefusedError(
             f"{problems[0]}{others}",
-            f"name the network it was trained as with arch, or {_READABLE}",
+            f"name the network it was trained as with arch, or {READABLE}",
         )
     return model
 
 
-def _problems(model: ESpikeFormer, shapes: Mapping[str, Shape]) -> Iterator[str]:
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+def _problems(model: Network, shapes: Shapes) -> Iterator[str]:
+    expected = {bare_name(name): tuple(x.shape) for name, x in model.state_dict().items()}
     for name, shape in expected.items():
         if name not in shapes:
             if not name.endswith(_COUNTER):

@@ -8,6 +8,7 @@ Source: Yao et al. 2025, arXiv:2411.16061.
 
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -35,6 +36,11 @@ class ESpikeFormerConfig:
     levels: int = 4
     strides: tuple[int, int, int, int, int] = (2, 2, 2, 2, 1)
 
+    task: ClassVar[str] = "classification"
+    timesteps: ClassVar[int] = 1
+    # The entry of a state dict whose first axis is the classes.
+    class_entry: ClassVar[str] = "head.weight"
+
     def __post_init__(self) -> None:
         if self.embed_dims[0] % 2:
             raise ValueError(f"the first width is {self.embed_dims[0]}, but it must be even")
@@ -46,6 +52,14 @@ class ESpikeFormerConfig:
     def neuron(self) -> partial[IntegerFire]:
         """Constructor of every neuron but the classifier's."""
         return partial(IntegerFire, self.levels, self.levels)
+
+    def input_shape(self, height: int, width: int) -> tuple[int, ...]:
+        """Of one sample, ``(1, C, H, W)``."""
+        return (1, self.in_channels, height, width)
+
+    def build(self) -> "ESpikeFormer":
+        """A freshly initialised network."""
+        return ESpikeFormer(self)
 
 
 def conv_norm(

@@ -1,14 +1,48 @@
 """The networks this package can build, by name."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
+from functools import partial
+from typing import TypeAlias
 
 import torch
 
 from s2f_models.e_spikeformer import ESpikeFormer, ESpikeFormerConfig
 from s2f_models.errors import ModelError, shown
+from s2f_models.layer_table import changed_table, published_table
+from s2f_models.spike_yolo import SpikeYolo, SpikeYoloConfig
 
-CONFIGS: Mapping[str, ESpikeFormerConfig] = {
+Config: TypeAlias = ESpikeFormerConfig | SpikeYoloConfig
+Network: TypeAlias = ESpikeFormer | SpikeYolo
+
+_COCO, _COCO_LARGE = published_table(), published_table(last_ratio=2)
+_GEN1 = partial(
+    SpikeYoloConfig, published_table(deep_repeats=1), num_classes=2, timesteps=2, variant="gen1"
+)
+
+# What the fields of a configuration are called where the caller states them.
+_ARGUMENTS = {"levels": "D", "timesteps": "T"}
+
+# Small enough to train on one core and to travel: blocks as wide as their input, fewer of them.
+_BCCD = changed_table(
+    published_table(),
+    {
+        2: (1, (2, 7)),
+        4: (1, (2, 7)),
+        6: (2, (1, 7)),
+        7: (1, (768, 3, 2, 1, 0)),
+        8: (1, (1, 7)),
+        9: (1, (768, 5)),
+        10: (1, (384, 1, 1)),
+        12: (1, (1, 7)),
+        16: (1, (2, 7)),
+        19: (1, (2, 7)),
+        22: (1, (1, 7)),
+        23: (1, (384, 3, 2)),
+    },
+)
+
+CONFIGS: Mapping[str, Config] = {
     "e_spikeformer_t": ESpikeFormerConfig((24, 48, 96, 128)),
     "e_spikeformer_s": ESpikeFormerConfig((32, 64, 128, 192)),
     "e_spikeformer_m": ESpikeFormerConfig((48, 96, 192, 240)),
@@ -21,6 +55,17 @@ CONFIGS: Mapping[str, ESpikeFormerConfig] = {
         num_classes=10,
         strides=(1, 2, 2, 1, 1),
     ),
+    "spike_yolo_n": SpikeYoloConfig(_COCO, 0.33, 0.375, 1024),
+    # The network published as 23M; m is 48M and l is 69M.
+    "spike_yolo_s": SpikeYoloConfig(_COCO, 0.33, 0.5, 1024),
+    "spike_yolo_m": SpikeYoloConfig(_COCO_LARGE, 0.5, 0.625, 7024),
+    "spike_yolo_l": SpikeYoloConfig(_COCO_LARGE, 0.5, 0.75, 1024),
+    "spike_yolo_bccd": SpikeYoloConfig(_BCCD, 1, 0.125, 1024, num_classes=3),
+    "spike_yolo_gen1_n": _GEN1(0.33, 0.25, 1024),
+    "spike_yolo_gen1_s": _GEN1(0.33, 0.5, 1024),
+    "spike_yolo_gen1_m": _GEN1(0.67, 0.75, 768),
+    "spike_yolo_gen1_l": _GEN1(1, 1, 512),
+    "spike_yolo_gen1_x": _GEN1(1, 1.25, 512),
 }
 
 
@@ -29,7 +74,7 @@ def list_models() -> list[str]:
     return list(CONFIGS)
 
 
-def find_config(name: str) -> ESpikeFormerConfig:
+def find_config(name: str) -> Config:
     """The published configuration of one network.
 
     Raises:
@@ -59,29 +104,58 @@ def create(
     *,
     num_classes: int | None = None,
     D: int | None = None,
+    T: int | None = None,
     in_channels: int | None = None,
     embed_dims: tuple[int, int, int, int] | None = None,
     depths: tuple[int, int] | None = None,
     num_heads: int | None = None,
     strides: tuple[int, int, int, int, int] | None = None,
-) -> ESpikeFormer:
+    depth: float | None = None,
+    width: float | None = None,
+) -> Network:
     """A freshly initialised network in float32, training mode.
 
     Every argument but the name, one of ``list_models()``, replaces what the network was
-    published with: see ``ESpikeFormerConfig``. ``D`` is the largest count of every neuron.
+    published with: see ``ESpikeFormerConfig`` and ``SpikeYoloConfig``. ``D`` is the largest count
+    of every neuron, ``T`` the number of real time steps.
 
     Raises:
-        ModelError: no such network.
+        ModelError: no such network, or it has nothing of that name.
         ValueError: widths that the heads do not divide.
     """
     given = {
         "num_classes": num_classes,
         "levels": D,
+        "timesteps": T,
         "in_channels": in_channels,
         "embed_dims": embed_dims,
         "depths": depths,
         "num_heads": num_heads,
         "strides": strides,
+        "depth": depth,
+        "width": width,
     }
     overrides = {key: value for key, value in given.items() if value is not None}
-    return ESpikeFormer(replace(find_config(name), **overrides))  # type: ignore[arg-type]
+    return adapt(name, find_config(name), overrides).build()
+
+
+def adapt(name: str, config: Config, overrides: Mapping[str, object]) -> Config:
+    """A configuration with other values.
+
+    Raises:
+        ModelError: the network has nothing of that name; its one time step may be stated.
+    """
+    known = {field.name for field in fields(config)}
+    # A network without time steps runs in one.
+    changes = {
+        key: value
+        for key, value in overrides.items()
+        if key in known or (key, value) != ("timesteps", config.timesteps)
+    }
+    if unknown := sorted(changes.keys() - known):
+        raise ModelError(
+            f"{shown(name)} has no {_ARGUMENTS.get(unknown[0], unknown[0])} to choose",
+            where=f"the argument {_ARGUMENTS.get(unknown[0], unknown[0])}",
+            fix="leave it out",
+        )
+    return replace(config, **changes)  # type: ignore[arg-type]

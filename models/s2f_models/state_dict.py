@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from s2f_models.errors import shown
-from s2f_models.stand_in import RefusedError, StandIn
+from s2f_models.pickled_module import PickledModule, read_module
+from s2f_models.stand_in import Named, RefusedError, StandIn
 from s2f_models.stored_tensor import StoredTensor
 
 # In order of preference: upstream's evaluation loads "model", so published accuracies are those
@@ -13,6 +14,9 @@ from s2f_models.stored_tensor import StoredTensor
 _CONTAINERS = ("model", "state_dict", "model_ema")
 # What wrappers put around a state dict, for instance timm's ModelEma around a parallel model.
 _INNER = (*_CONTAINERS, "module", "ema")
+# Where the official SpikeYOLO code puts a whole network; it deploys the averaged one.
+_MODULES = ("ema", "model")
+_DETECTOR = Named("ultralytics.nn.tasks", "DetectionModel")
 _PREFIX = re.compile(r"(?:module\.|backbone\.|model\.)*")
 _SAVE = "save model.state_dict(), alone or in a dictionary under 'model'"
 # Counters that the profiler thop leaves behind as buffers.
@@ -26,11 +30,13 @@ class StateDict:
     Attributes:
         container: keys that lead to them, joined by dots; empty if they are the whole file.
         unused: other containers of the file that hold weights too.
+        module: the whole network, if the file holds one instead of a state dict.
     """
 
     tensors: dict[str, StoredTensor]
     container: str
     unused: tuple[str, ...]
+    module: PickledModule | None = None
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -41,10 +47,17 @@ class StateDict:
 def find_state_dict(root: object) -> StateDict:
     """Find the weights: under ``model``, ``state_dict`` or ``model_ema``, else the whole file.
 
+    A file without any may hold whole pickled detectors instead, under ``ema`` or ``model``.
+
     Raises:
         RefusedError: there are none, or an entry is no tensor or has the name of another.
     """
     found = list(_candidates(root))
+    if not found and (detectors := list(_detectors(root))):
+        container, outermost = detectors[0]
+        module = read_module(outermost)
+        unused = tuple(name for name, _ in detectors[1:])
+        return StateDict(_cleaned(module.entries), container, unused, module)
     if not found:
         raise RefusedError(f"no state dict in here, but {_described(root)}", _SAVE)
     container, weights = found[0]
@@ -68,6 +81,13 @@ def _candidates(root: object) -> Iterator[tuple[str, dict[object, object]]]:
         yield "", root
 
 
+def _detectors(root: object) -> Iterator[tuple[str, StandIn]]:
+    entries = root if isinstance(root, dict) else {}
+    for name, value in ("", root), *((name, entries.get(name)) for name in _MODULES):
+        if isinstance(value, StandIn) and value.named == _DETECTOR:
+            yield name, value
+
+
 def _holds_weights(entries: dict[object, object]) -> bool:
     """A state dict names each tensor by the path of its layer: ``head.weight``."""
     return any(
@@ -88,6 +108,16 @@ def _described(root: object) -> str:
     return f"an object of type {type(root).__name__}"
 
 
+def bare_name(name: str) -> str:
+    """The name of an entry without what wrappers put before it.
+
+    >>> bare_name("module.model.1.encode_conv.weight")
+    '1.encode_conv.weight'
+    """
+    prefix = _PREFIX.match(name)
+    return name[prefix.end() :] if prefix else name
+
+
 def _cleaned(weights: dict[object, object]) -> dict[str, StoredTensor]:
     tensors: dict[str, StoredTensor] = {}
     for name, value in weights.items():
@@ -96,8 +126,7 @@ def _cleaned(weights: dict[object, object]) -> dict[str, StoredTensor]:
             raise RefusedError(f"the entry {shown(text)} of the state dict is no tensor", _SAVE)
         if _LEFT_BEHIND.fullmatch(name):
             continue
-        prefix = _PREFIX.match(name)
-        bare = name[prefix.end() :] if prefix else name
+        bare = bare_name(name)
         if bare in tensors:
             raise RefusedError(
                 f"two entries are called {shown(bare)} once their prefixes are removed",

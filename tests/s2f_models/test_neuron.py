@@ -1,10 +1,12 @@
 import math
+import warnings
 
+import onnx
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from s2f_models.neuron import IntegerFire, Rounding, spike_counts
 
@@ -87,3 +89,72 @@ def test_neuron_has_no_state() -> None:
     assert torch.equal(first, neuron(membrane))
     assert not neuron.state_dict()
     assert "D=4, norm=4, rounding=half_even" in repr(neuron)
+
+
+steps = st.lists(st.lists(quarters, min_size=3, max_size=3), min_size=1, max_size=5)
+
+
+@given(steps, levels, st.sampled_from(ROUNDINGS))
+def test_membrane_leaks_into_the_next_time_step(
+    currents: list[list[float]], D: int, rounding: Rounding
+) -> None:
+    timesteps = len(currents)
+    neuron = IntegerFire(D, norm=1, rounding=rounding, timesteps=timesteps, leak=0.25)
+    fired = neuron(torch.tensor(currents, dtype=torch.float64).reshape(timesteps, 3, 1))
+    for position in range(3):
+        membrane, emitted = 0.0, 0
+        for step, current in enumerate(currents):
+            membrane = (membrane - emitted) / 4 + current[position]
+            emitted = by_hand(membrane, D, rounding)
+            assert fired[step, position].item() == emitted
+
+
+@given(steps, levels)
+def test_event_neuron_is_the_published_one(currents: list[list[float]], D: int) -> None:
+    """``v + (x - v) / 2`` with soft reset is half of what comes in and half of what was left."""
+    timesteps = len(currents)
+    neuron = IntegerFire(D, norm=1, timesteps=timesteps, leak=0.5, gain=0.5)
+    fired = neuron(torch.tensor(currents, dtype=torch.float64))
+    for position in range(3):
+        left = 0.0
+        for step, current in enumerate(currents):
+            membrane = left + (current[position] - left) / 2
+            emitted = by_hand(membrane, D, "half_even")
+            left = membrane - emitted
+            assert fired[step, position].item() == emitted
+
+
+def test_gradient_goes_back_in_time_but_not_through_the_reset() -> None:
+    current = torch.tensor([1.0, 9.0, 2.0], requires_grad=True)
+    neuron = IntegerFire(4, norm=1, timesteps=3, leak=0.25)
+    # Membranes 1, 9 and (9 - 4) / 4 + 2 = 3.25: the second is out of bounds itself.
+    (gradient,) = torch.autograd.grad(neuron(current).sum(), current)
+    assert gradient.tolist() == [1 + 1 / 16, 1 / 4, 1]
+
+
+def test_symbol_says_everything() -> None:
+    """One node for the neuron, behind its gain; time steps only where there are several."""
+    neurons = nn.Sequential(
+        IntegerFire(4, norm=1), IntegerFire(8, norm=1, timesteps=2, leak=0.5, gain=0.5)
+    )
+    with warnings.catch_warnings():
+        # The exporter's remarks about itself.
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            neurons.eval(), (torch.zeros(2, 3),), dynamo=True, verbose=False
+        )
+    assert program is not None
+    nodes = list(program.model_proto.graph.node)
+    said = [
+        {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        for node in nodes
+        if node.domain == "s2f"
+    ]
+    common = {"norm": 1.0, "rounding": b"half_even"}
+    assert said == [{"D": 4, **common}, {"D": 8, "T": 2, "beta": 0.5, **common}]
+    assert [node.op_type for node in nodes if node.domain != "s2f"][-1] == "Mul"
+
+
+def test_time_steps_are_shown() -> None:
+    text = repr(IntegerFire(4, norm=1, timesteps=2, leak=0.5, gain=0.5))
+    assert "T=2, beta=0.5, gain=0.5" in text

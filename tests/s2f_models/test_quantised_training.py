@@ -53,6 +53,7 @@ def model() -> ESpikeFormer:
     """Three levels: a norm that is no power of two."""
     torch.manual_seed(0)
     tiny = create("e_spikeformer_cifar10", embed_dims=(4, 4, 8, 8), num_heads=2, num_classes=3, D=3)
+    assert isinstance(tiny, ESpikeFormer)
     randomise_norms(tiny)
     return tiny
 

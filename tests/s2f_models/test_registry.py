@@ -4,7 +4,7 @@ import sys
 import pytest
 import torch
 
-from s2f_models import ModelError, create, list_models
+from s2f_models import ESpikeFormerConfig, ModelError, SpikeYoloConfig, create, list_models
 from s2f_models.registry import CONFIGS
 
 
@@ -13,6 +13,7 @@ def test_every_listed_network_can_be_created(name: str) -> None:
     with torch.device("meta"):
         model = create(name)
     assert model.config == CONFIGS[name]
+    assert CONFIGS[name].task == ("detection" if "yolo" in name else "classification")
     assert model.training
 
 
@@ -28,10 +29,31 @@ def test_every_argument_replaces_what_was_published() -> None:
         strides=(1, 2, 1, 2, 2),
     )
     config = model.config
+    assert isinstance(config, ESpikeFormerConfig)
     assert (config.num_classes, config.levels, config.in_channels) == (7, 2, 2)
     assert (config.embed_dims, config.depths) == ((8, 12, 12, 24), (2, 1))
     assert (config.num_heads, config.strides) == (3, (1, 2, 1, 2, 2))
     assert model.eval()(torch.zeros(2, 2, 16, 16)).shape == (2, 7)
+
+
+def test_detector_takes_its_own_arguments() -> None:
+    model = create("spike_yolo_n", num_classes=7, D=2, T=3, in_channels=2, depth=1, width=0.125)
+    config = model.config
+    assert isinstance(config, SpikeYoloConfig)
+    assert (config.num_classes, config.levels, config.timesteps) == (7, 2, 3)
+    assert (config.in_channels, config.embed_dims) == (2, (16, 32, 64, 128))
+    assert (config.depths, config.strides) == ((3, 6, 9, 3), (4, 2, 2, 2))
+    assert config.input_shape(32, 64) == (1, 2, 32, 64)
+    assert create("spike_yolo_gen1_n").config.input_shape(32, 64) == (1, 2, 3, 32, 64)
+
+
+def test_argument_of_another_family_is_refused() -> None:
+    with pytest.raises(ModelError, match="spike_yolo_n has no num_heads to choose"):
+        create("spike_yolo_n", num_heads=4)
+    with pytest.raises(ModelError, match="e_spikeformer_t has no T to choose"):
+        create("e_spikeformer_t", T=2)
+    with torch.device("meta"):
+        assert create("e_spikeformer_t", T=1).config.timesteps == 1
 
 
 def test_unknown_name_lists_the_known_ones() -> None:
