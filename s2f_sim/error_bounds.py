@@ -24,7 +24,7 @@ Source: Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from s2f_deploy.ir.graph import Graph, Node, TensorType
 from s2f_deploy.ops import OPS
 from s2f_deploy.ops.conv2d import dense as convolve
+from s2f_sim.traced import Traced, at_all_steps, over_time, remembered
 
 ROUNDING = 2.0**-24
 _MANTISSA = 2.0**24
@@ -41,28 +42,6 @@ _ENLARGED = 1 + 2.0**-20
 _COARSEST = 2.0**100
 
 Array = NDArray[Any]
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Traced:
-    """A value of the float network and what bounds its rounding.
-
-    Attributes:
-        value: float64[C, ...], exact but for float64's own rounding.
-        majorant: float64[C, ...], m.
-        roundings: float64[C or 1, ...], k; 0 where float32 is exact, infinite behind a host.
-        grid: float64[C], a power of two that divides all terms of a channel; 0 if unknown.
-    """
-
-    value: Array
-    majorant: Array
-    roundings: Array
-    grid: Array
-
-    @property
-    def exact(self) -> bool:
-        """Whether float32 holds every element without rounding."""
-        return not self.roundings.any()
 
 
 def gamma(roundings: Array) -> Array:
@@ -113,23 +92,33 @@ def trace(graph: Graph, image: Array, counts: Mapping[str, Array]) -> Iterator[t
 
     Args:
         graph: a FLOAT graph.
-        image: float32[C, H, W], one sample.
-        counts: for every neuron the counts it is to hand on, uint8[C, ...].
+        image: float32[C, H, W] or float32[T, C, H, W], one sample.
+        counts: for every neuron the counts it is to hand on, uint8[C, ...] or uint8[T, C, ...].
     """
     nodes = graph.by_name()
     last = {name: node.name for node in graph.nodes for name in node.inputs}
-    values: dict[str, Traced] = {}
+    values: dict[str, list[Traced]] = {}
     for node in graph.nodes:
         sources = [values[name] for name in node.inputs]
+        steps = node.output.steps
+        momentary = replace(node, output=replace(node.output, steps=1))
         if node.op == "input":
-            values[node.name] = _exactly(image, _step(image))
+            frames = image.reshape(steps, *node.output.shape)
+            values[node.name] = [_exactly(frame, _step(frame)) for frame in frames]
         elif node.op == "integer_fire":
-            yield node, sources[0]
-            values[node.name] = _emitted(node, counts[node.name])
+            gain = float(graph.arrays(node)[0].item()) if node.params else 1.0
+            fired = counts[node.name].reshape(steps, *node.output.shape)
+            yield node, at_all_steps(remembered(node, sources[0], list(fired), gain))
+            values[node.name] = [_emitted(node, now) for now in fired]
         elif node.op == "output":
-            yield node, sources[0]
+            yield node, at_all_steps(sources[0])
+        elif OPS[node.op].couples_time:
+            values[node.name] = over_time(node, sources[0])
         else:
-            values[node.name] = _computed(node, nodes, sources, graph.arrays(node))
+            values[node.name] = [
+                _computed(momentary, nodes, now, graph.arrays(node))
+                for now in zip(*sources, strict=True)
+            ]
         for name in node.inputs:
             if last[name] == node.name:
                 values.pop(name, None)
@@ -195,8 +184,8 @@ def _roundings(
     flat = np.zeros((1,) * len(node.output.shape))
     before = [source.roundings for source in sources]
     match node.op:
-        case "reshape":
-            longest = regrouped(before[0], nodes[node.inputs[0]], node)
+        case "reshape" | "concat" | "upsample" | "max_pool" | "pad":
+            longest = wired(before, [nodes[name] for name in node.inputs], node)
         case "add":
             longest = np.maximum(before[0], before[1]) + 1
         case "conv2d":
@@ -216,10 +205,10 @@ def _roundings(
     return longest
 
 
-def regrouped(per_position: Array, source: Node, node: Node) -> Array:
-    """Values [C or 1, ...] of a source laid out as its reshape."""
-    plane = np.broadcast_to(per_position, (len(per_position), *source.output.shape[1:]))
-    return plane.reshape(-1, *node.output.shape[1:])
+def wired(values: Sequence[Array], sources: Sequence[Node], node: Node) -> Array:
+    """Values [C or 1, ...] of its sources as wiring shows them; pooled, the largest."""
+    whole = [np.broadcast_to(v, s.output.shape) for v, s in zip(values, sources, strict=True)]
+    return OPS[node.op].dense(node, whole, [])
 
 
 def _own_roundings(node: Node, nodes: Mapping[str, Node], params: Sequence[Array] = ()) -> int:
@@ -247,8 +236,8 @@ def _grid(node: Node, sources: Sequence[Traced], params: Sequence[Array]) -> Arr
     if not all(source.grid.all() for source in sources):
         return result
     match node.op:
-        case "reshape" | "sum_pool":
-            result = grid
+        case "reshape" | "sum_pool" | "upsample" | "max_pool" | "pad" | "concat":
+            result = np.concatenate([source.grid for source in sources])
         case "add":
             result = np.minimum(grid, sources[1].grid)
         case "conv2d" | "linear":

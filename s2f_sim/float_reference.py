@@ -1,7 +1,7 @@
 """The float network as any ONNX runtime executes it, with every neuron's counts read out."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from s2f_deploy.errors import ArtefactError, UnsupportedPatternError
 from s2f_deploy.frontend.importer import describe
 from s2f_deploy.frontend.integer_fire import DOMAIN
-from s2f_deploy.ir.graph import Graph, Node
+from s2f_deploy.ir.graph import WIRING, Graph, Node, through_wiring, wired_sources
+from s2f_deploy.ops import evaluate
 from s2f_sim.onnx_runtime import TensorReader
+from s2f_sim.shown_counts import shown_counts
 
 # n / norm · norm in float32 misses an integer by less than this for every count up to 255.
 _INTEGER_TOLERANCE = 1e-3
@@ -35,7 +37,9 @@ class FloatReference:
     """ONNX Runtime on a FLOAT graph's own file.
 
     Its operators run as they are written, unfused, because the rounding bounds of
-    `error_bounds` are those of the written operators.
+    `error_bounds` are those of the written operators. Where the graph fires in front of wiring that
+    the file has in front of a neuron, membranes are read there and rounded here; what the wiring
+    then shows must be what the file's neuron hands out.
 
     Args:
         graph: a FLOAT graph with its reference.
@@ -47,11 +51,39 @@ class FloatReference:
 
     def __init__(self, graph: Graph, threads: int | None = None) -> None:
         model = onnx.load_from_string(graph.reference)
-        self._neurons = _tensors_of(graph, model)
-        self._outputs = list(graph.select("output"))
-        self._tensors = [*self._neurons.values(), *(node.name for node in self._outputs)]
         self._graph = graph
-        self._reader = TensorReader(model, self._tensors, threads, fused=False)
+        self._outputs = list(graph.select("output"))
+        self._fired: dict[str, str] = {
+            describe(node): node.output[0] for node in model.graph.node if node.domain == DOMAIN
+        }
+        # Of several results the first is the tensor that is normalised or pooled.
+        self._currents: dict[str, str] = {
+            describe(node): node.output[0] for node in model.graph.node
+        }
+        self._read = dict.fromkeys(self._wanted())
+        self._reader = TensorReader(model, self._read, threads, fused=False)
+
+    def _wanted(self) -> Iterator[str]:
+        """The tensors to be read."""
+        for node in self._graph.nodes:
+            if node.op == "integer_fire" or node.origin in self._fired:
+                tensor = self._tensor(node)
+                yield from () if tensor is None else (tensor,)
+        yield from (node.name for node in self._outputs)
+
+    def _tensor(self, node: Node) -> str | None:
+        """The ONNX tensor of what a node fires or, in front of wiring, reads; None: the image."""
+        if node.origin in self._fired:
+            return self._fired[node.origin]
+        if through_wiring(self._graph.by_name(), node.inputs[0]).op == "input":
+            return None
+        if node.origin in self._currents:
+            return self._currents[node.origin]
+        raise ArtefactError(
+            f"the stored float network has no neuron {node.origin}",
+            where=node.name,
+            fix="the artefact is damaged: export the network again",
+        )
 
     def run(self, sample: NDArray[np.float32]) -> FloatResult:
         """Counts and outputs for one sample, float32[C, H, W].
@@ -59,39 +91,47 @@ class FloatReference:
         Raises:
             ArtefactError: a neuron of the reference hands out something that is no count.
         """
-        neurons = [self._graph.node(name) for name in self._neurons]
-        results = self._reader.read(sample, self._tensors)
-        emitted = zip(neurons, results, strict=False)
-        computed = zip(self._outputs, results[len(neurons) :], strict=True)
-        return FloatResult(
-            {node.name: _counts(node, value) for node, value in emitted},
-            {node.name: value.reshape(node.output.shape) for node, value in computed},
-        )
+        tensors = list(self._read)
+        read = dict(zip(tensors, self._reader.read(sample, tensors), strict=True))
+        counts: dict[str, NDArray[np.uint8]] = {}
+        for node in self._graph.select("integer_fire"):
+            tensor = self._tensor(node)
+            value = sample if tensor is None else read[tensor]
+            fires = node.origin in self._fired
+            if not fires:
+                arrays = self._graph.arrays(node)
+                value = evaluate(node, [value.reshape(node.output.array_shape)], arrays)
+            counts[node.name] = _counts(node, value)
+        shown = shown_counts(self._graph, counts)
+        for node in self._graph.select(*WIRING):
+            if node.origin in self._fired:
+                self._check(node, read[self._fired[node.origin]], shown[node.name])
+        outputs = {n.name: read[n.name].reshape(n.output.array_shape) for n in self._outputs}
+        return FloatResult(counts, outputs)
 
-
-def _tensors_of(graph: Graph, model: onnx.ModelProto) -> dict[str, str]:
-    """The ONNX tensor that every neuron of the graph hands out, in the graph's order."""
-    tensors = {describe(node): node.output[0] for node in model.graph.node if node.domain == DOMAIN}
-    found = {}
-    for neuron in graph.select("integer_fire"):
-        if neuron.origin not in tensors:
+    def _check(self, node: Node, value: NDArray[Any], shown: NDArray[np.uint8]) -> None:
+        """A neuron of the file must hand out what is shown in its place."""
+        population = wired_sources(self._graph.by_name(), node.name)[0]
+        fired = replace(population, name=node.name, output=node.output)
+        if not np.array_equal(_counts(fired, value), shown):
             raise ArtefactError(
-                f"the stored float network has no neuron {neuron.origin}",
-                where=neuron.name,
-                fix="the artefact is damaged: export the network again",
+                f"{node.name} of the stored float network hands out other counts than neurons in "
+                "front of its wiring",
+                where=node.origin,
+                fix="check the weights for values that are not finite, and export again",
             )
-        found[neuron.name] = tensors[neuron.origin]
-    return found
 
 
 def _counts(node: Node, value: NDArray[Any]) -> NDArray[np.uint8]:
-    if value.shape[0] != node.output.channels or value.size != np.prod(node.output.shape):
+    shape = node.output.array_shape
+    in_front = 2 if node.output.steps > 1 else 1
+    if value.shape[:in_front] != shape[:in_front] or value.size != np.prod(shape):
         raise UnsupportedPatternError(
             f"{node.name} fires on {list(value.shape)}, channels and positions rearranged",
             where=node.origin,
             fix="let the neuron fire before the tensor is transposed",
         )
-    counts = value.astype(np.float64).reshape(node.output.shape) * node["norm"]
+    counts = value.astype(np.float64).reshape(shape) * node["norm"]
     whole = np.rint(counts)
     outside = (whole < 0) | (whole > node["levels"])
     # Written so that NaN, too, is no count.

@@ -41,6 +41,9 @@ class TensorReader:
         self.version: str = onnxruntime.__version__
 
     def read(self, sample: NDArray[Any], tensors: list[str]) -> list[NDArray[Any]]:
-        """The tensors for one sample, float32[C, H, W], without their batch axis."""
+        """The tensors for one sample, float32[C, H, W] or float32[T, C, H, W].
+
+        Without their batch axis, which several real timesteps share: those stay.
+        """
         results = self._session.run(tensors, {self._input: sample[None]})
-        return [value[0] for value in results]
+        return [value[0] if len(value) == 1 else value for value in results]

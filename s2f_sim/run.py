@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
-Kind = Literal["encoding", "synapse", "attention", "readout", "host", "neuron"]
+Kind = Literal["encoding", "synapse", "attention", "chain", "readout", "host", "neuron"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +16,8 @@ class LayerCounts:
     Attributes:
         name: the node of the event graph; for published networks the path of the module.
         kind: ``encoding`` multiplies the analog input, ``synapse`` and ``attention`` accumulate
-            spikes, ``readout`` multiplies real values behind the last neuron, ``host`` runs
-            outside the chip, ``neuron`` fires.
+            spikes, ``chain`` multiplies real values on the way to a neuron, ``readout`` behind the
+            last one, ``host`` runs outside the chip, ``neuron`` fires.
         shape: of the layer's output, one sample.
         inputs: source neurons of one sample; 0 where the layer reads no spikes.
         spikes_by_timestep: spikes that arrive (neurons: that leave) in timestep 1..K.
@@ -26,7 +26,8 @@ class LayerCounts:
         dense_mac: what the dense float layer multiplies, taps inside the image only.
         padded_mac: the same as the papers count it, taps on the padding included.
         neuron_updates: comparisons of a membrane with a comparator, one per neuron and timestep.
-        membrane_adds: additions of whole membranes (residual sums, pooling) before this neuron.
+        membrane_adds: additions (residual sums, pooling) and comparisons (max pooling) of whole
+            membranes before this neuron.
     """
 
     name: str

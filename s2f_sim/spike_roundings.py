@@ -1,14 +1,16 @@
 """Roundings of the event graph: what float32 accumulation costs, counted from the spikes."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from s2f_deploy.ir.graph import DType, Graph, Node
-from s2f_deploy.ops import OPS
-from s2f_sim.error_bounds import regrouped, window_sums
+from s2f_deploy.ops import OPS, evaluate
+from s2f_deploy.ops.neuron import leak_shift
+from s2f_sim.error_bounds import window_sums, wired
 
 Array = NDArray[Any]
 
@@ -25,19 +27,53 @@ def spike_roundings(graph: Graph, counts: Mapping[str, Array]) -> dict[str, Arra
         graph: an EVENT graph.
         counts: for every neuron the counts it hands on, uint8[C, ...], one sample.
     """
-    reached: dict[str, Array] = {}
+    reached: dict[str, list[Array]] = {}
     found: dict[str, Array] = {}
     emitted = dict(counts)
     for node in graph.nodes:
+        before = [reached.get(name, [_none(node)] * node.output.steps) for name in node.inputs]
         if node.op in ("integrate_fire", "output"):
-            found[node.name] = reached.get(node.inputs[0], _none(node))
+            found[node.name] = _at_all_steps(node, before[0])
         elif node.inputs and node.output.dtype is DType.COUNT:
-            emitted[node.name] = emitted[node.inputs[0]].reshape(node.output.shape)
+            read = [emitted[name] for name in node.inputs]
+            emitted[node.name] = evaluate(node, read, graph.arrays(node))
+        elif node.op == "repeat":
+            reached[node.name] = before[0][:1] * node.output.steps
+        elif node.op == "time_sum":
+            reached[node.name] = [np.max(before[0], axis=0) + len(before[0])]
         elif node.inputs:
-            reached[node.name] = _roundings(graph, node, reached, emitted)
+            reached[node.name] = _by_step(graph, node, reached, emitted)
         else:
-            reached[node.name] = _none(node)
+            reached[node.name] = [_none(node)] * node.output.steps
     return found
+
+
+def _by_step(
+    graph: Graph, node: Node, reached: Mapping[str, list[Array]], emitted: Mapping[str, Array]
+) -> list[Array]:
+    steps = node.output.steps
+    momentary = replace(node, output=replace(node.output, steps=1))
+    found = []
+    for t in range(steps):
+        before = {name: reached[name][t] for name in node.inputs if name in reached}
+        now = {
+            name: emitted[name][t] if steps > 1 else emitted[name]
+            for name in node.inputs
+            if name in emitted
+        }
+        found.append(_roundings(graph, momentary, before, now))
+    return found
+
+
+def _at_all_steps(node: Node, currents: list[Array]) -> Array:
+    """Of outputs and membranes; those that remember round twice a timestep, see `remembered`."""
+    if node.output.steps == 1:
+        return currents[0]
+    found = [np.broadcast_to(currents[0], node.output.shape)]
+    for now in currents[1:]:
+        carried = found[-1] + 2 if leak_shift(node) else now
+        found.append(np.broadcast_to(np.maximum(carried, now + 1), node.output.shape))
+    return np.stack(found)
 
 
 def _none(node: Node) -> Array:
@@ -59,8 +95,8 @@ def _roundings(
             longest = _none(node) + emitted[node.inputs[0]].sum(dtype=np.int64) + 1
         case "add":
             longest = np.maximum(before[0], before[1]) + 1
-        case "reshape":
-            longest = regrouped(before[0], graph.node(node.inputs[0]), node)
+        case "reshape" | "concat" | "upsample" | "max_pool":
+            longest = wired(before, [graph.node(name) for name in node.inputs], node)
         case "host":
             longest = _none(node) + np.inf
         case _:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from s2f_deploy.frontend.import_onnx import import_onnx
 from s2f_deploy.ir.graph import Graph
+from s2f_deploy.passes.pipeline import float_network
 from s2f_sim.certificate import (
     Certificate,
     SampleDigest,
@@ -49,7 +49,7 @@ def verify_deployed(
         ArtefactError: a stored network is damaged or another one.
     """
     deployed = DeployedReference(graph, threads)
-    trained = FloatReference(import_onnx(graph.reference, graph.name), threads)
+    trained = FloatReference(float_network(graph.reference, graph.name), threads)
     simulator = Simulator(graph, engine, threads)
     tally = DeployedTally.empty(graph)
     digests: list[SampleDigest] = []

@@ -22,8 +22,14 @@ def evaluated(graph: Graph, sample: NDArray[np.float32]) -> dict[str, Array]:
     for node in graph.nodes:
         read = [values[name] for name in node.inputs] or [sample]
         arrays = [graph.params[name] for name in node.params]
-        result = _RULES[node.op](node, read, arrays)
-        values[node.name] = result.reshape(node.output.shape)
+        if node.op in _OVER_TIME:
+            result = _OVER_TIME[node.op](node, read, arrays)
+        elif node.output.steps > 1:
+            now = zip(*read, strict=True)
+            result = np.array([_RULES[node.op](node, list(each), arrays) for each in now])
+        else:
+            result = _RULES[node.op](node, read, arrays)
+        values[node.name] = result.reshape(node.output.array_shape)
     return values
 
 
@@ -122,6 +128,40 @@ def _integrate_fire(_: Node, read: list[Array], arrays: list[Array]) -> Array:
     return counts
 
 
+def _fired_over_time(node: Node, read: list[Array], arrays: list[Array]) -> Array:
+    """In fractions of the input's units: u' = (u − n) / 2**s + x, n the comparators reached."""
+    if node.output.steps == 1:
+        return _integrate_fire(node, read, arrays)
+    if "leak_shift" not in dict(node.attributes):
+        return np.array([_integrate_fire(node, [now], arrays) for now in read[0]])
+    shift, steps = int(node["leak_shift"]), node.output.steps
+    finer = 2 ** (shift * (steps - 1))
+    rows, bits = _whole(arrays[0]), _whole(arrays[1])
+    fired: list[Array] = []
+    membrane = np.full(node.output.shape, Fraction(0), object)
+    for now in read[0]:
+        if fired:
+            one = _by_channel(np.array([2 ** int(b) for b in bits], object), membrane)
+            spent = _elementwise(lambda n, unit: n * unit, fired[-1], one)
+            membrane = _elementwise(lambda u, n: (u - n) / 2**shift, membrane, spent)
+        membrane = _elementwise(lambda u, x: u + int(x), membrane, now)
+        counts = np.full(membrane.shape, 0, object)
+        for row in rows:
+            reached = _by_channel(row, membrane)
+            counts += _elementwise(lambda u, c: int(u * finer >= c), membrane, reached)
+        fired.append(counts)
+    return np.array(fired, object)
+
+
+def _repeat(node: Node, read: list[Array], _: list[Array]) -> Array:
+    return np.array([read[0]] * int(node["steps"]), read[0].dtype)
+
+
+def _time_sum(_: Node, read: list[Array], __: list[Array]) -> Array:
+    total: Array = sum(read[0][1:], read[0][0])
+    return total
+
+
 def _add(_: Node, read: list[Array], __: list[Array]) -> Array:
     return _elementwise(lambda a, b: a + b, *read)
 
@@ -129,6 +169,31 @@ def _add(_: Node, read: list[Array], __: list[Array]) -> Array:
 def _sum_pool(_: Node, read: list[Array], __: list[Array]) -> Array:
     total: Array = read[0].reshape(len(read[0]), -1).sum(1)
     return total
+
+
+def _concat(_: Node, read: list[Array], __: list[Array]) -> Array:
+    return np.array([row for part in read for row in part], object)
+
+
+def _upsample(node: Node, read: list[Array], _: list[Array]) -> Array:
+    rows, columns = node["factors"]
+    result = np.full(node.output.shape, None, object)
+    for c, y, x in np.ndindex(result.shape):
+        result[c, y, x] = read[0][c, y // rows, x // columns]
+    return result
+
+
+def _max_pool(node: Node, read: list[Array], _: list[Array]) -> Array:
+    (image,), (rows, columns), (top, left, *_rest) = read, node["kernel"], node["padding"]
+    result = np.full(node.output.shape, None, object)
+    for c, y, x in np.ndindex(result.shape):
+        first, left_most = y * node["stride"][0] - top, x * node["stride"][1] - left
+        result[c, y, x] = max(
+            image[c, i, j]
+            for i in range(max(first, 0), min(first + rows, image.shape[1]))
+            for j in range(max(left_most, 0), min(left_most + columns, image.shape[2]))
+        )
+    return result
 
 
 def _align(_: Node, read: list[Array], arrays: list[Array]) -> Array:
@@ -162,10 +227,18 @@ _RULES: Mapping[str, Callable[[Node, list[Array], list[Array]], Array]] = {
     "linear": _linear,
     "event_linear": _event_linear,
     "attention": _attention,
-    "integrate_fire": _integrate_fire,
     "add": _add,
     "sum_pool": _sum_pool,
+    "concat": _concat,
+    "upsample": _upsample,
+    "max_pool": _max_pool,
     "align": _align,
     "read_out": _read_out,
     "affine": _affine,
+}
+
+_OVER_TIME: Mapping[str, Callable[[Node, list[Array], list[Array]], Array]] = {
+    "integrate_fire": _fired_over_time,
+    "repeat": _repeat,
+    "time_sum": _time_sum,
 }

@@ -92,6 +92,29 @@ class IntegerBuilder(NetworkBuilder):
         """A 3x3 convolution that keeps the plane."""
         return self.convolve(source, outputs, (3, 3), pads=(1, 1, 1, 1), groups=groups)
 
+    def conv(
+        self, source: str, outputs: int, kernel: int, stride: int, padding: int, groups: int
+    ) -> str:
+        """A square convolution, with a bias or without."""
+        return self.convolve(
+            source,
+            outputs,
+            (kernel, kernel),
+            stride=(stride, stride),
+            pads=(padding,) * 4,
+            groups=groups,
+        )
+
+    def normalised(self, source: str) -> str:
+        """A batch norm; some channels may be silent, or turned round."""
+        channels, rng = self.shapes[source][0], self.rng
+        scale = np.exp2(rng.uniform(-2, 2, channels)) * rng.choice([-1.0, 0.0, 1.0, 1.0], channels)
+        shift, mean = rng.standard_normal((2, channels))
+        variance = rng.uniform(0.2, 2, channels)
+        names = [self.constant(v) for v in (scale, shift, 0.2 * mean, variance)]
+        shape = self.shapes[source]
+        return self.add("BatchNormalization", [source, *names], shape, epsilon=1e-3)
+
     def over_tokens(self, source: str, outputs: int, kernel: int) -> str:
         """A 1-D convolution over all positions."""
         channels, *plane = self.shapes[source]

@@ -25,18 +25,26 @@ class IntegerCase:
     arithmetic: Arithmetic
     calibration: NDArray[np.float32] | None
     layers: tuple[tuple[str, Arithmetic], ...]
+    keep_chains: bool = False
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         """What Hypothesis shows of a failing case."""
         del cycle
         operators = [node.op_type for node in onnx.load_from_string(self.onnx).graph.node]
         shape = list(self.samples.shape)
-        printer.text(f"{self.arithmetic} {dict(self.layers)} on {shape}: {', '.join(operators)}")
+        chains = "chains kept, " if self.keep_chains else ""
+        how = f"{chains}{self.arithmetic} {dict(self.layers)}"
+        printer.text(f"{how} on {shape}: {', '.join(operators)}")
 
     def lowered(self) -> Graph:
         """The EVENT graph."""
         return lower_content(
-            self.onnx, "net", self.arithmetic, calibration=self.calibration, layers=self.layers
+            self.onnx,
+            "net",
+            self.arithmetic,
+            calibration=self.calibration,
+            layers=self.layers,
+            keep_chains=self.keep_chains,
         )
 
 
@@ -97,6 +105,43 @@ def over_tokens(draw: st.DrawFn, builder: IntegerBuilder, fired: str) -> str:
     return builder.over_tokens(fired, builder.shapes[fired][0], draw(st.integers(1, 4)))
 
 
+def chain(draw: st.DrawFn, builder: IntegerBuilder, fired: str) -> str:
+    """Convolutions without a neuron between them: norms, padding and depthwise kernels."""
+    width = builder.shapes[fired][0]
+    kind = draw(st.sampled_from([builder.separable, builder.repeated]))
+    return kind(fired, width)
+
+
+def pyramid(draw: st.DrawFn, builder: IntegerBuilder, fired: str) -> str:
+    """Pooled currents beside each other, which one neuron or a sum reads."""
+    width = builder.shapes[fired][0]
+    y = builder.convolve(fired, width)
+    if draw(st.booleans()):
+        return builder.max_pooled(y, 3, 1, 1)
+    return builder.convolve(builder.pyramid(y), width)
+
+
+def halved(draw: st.DrawFn, builder: IntegerBuilder, fired: str) -> str:
+    """Pooled spikes, and as many blocks of them as there were; what is too much is not used."""
+    _, height, columns = builder.shapes[fired]
+    small = builder.max_pooled(fired, 2, 2, 1)
+    factors = draw(st.integers(2, 3)), 2
+    large = builder.upsampled(builder.convolve(small, 3), *factors)
+    taps = [
+        side - wanted + 1
+        for side, wanted in zip(builder.shapes[large][1:], (height, columns), strict=True)
+    ]
+    return builder.convolve(builder.neuron(large), builder.shapes[fired][0], (taps[0], taps[1]))
+
+
+def doubled(_: st.DrawFn, builder: IntegerBuilder, fired: str) -> str:
+    """Spikes of several norms beside each other, and two equal populations."""
+    width = builder.shapes[fired][0]
+    y = builder.convolve(fired, width)
+    again, other = builder.neuron(y), builder.neuron(y)
+    return builder.convolve(builder.concat(again, fired, other), width)
+
+
 BRANCHES: Mapping[str, Block] = {
     "depthwise": lambda _, builder, x: builder.same(x, builder.shapes[x][0], builder.shapes[x][0]),
     "multiplied": multiplied,
@@ -104,6 +149,10 @@ BRANCHES: Mapping[str, Block] = {
     "border": border,
     "tokens": over_tokens,
     "attention": attention,
+    "chain": chain,
+    "pyramid": pyramid,
+    "halved": halved,
+    "doubled": doubled,
 }
 """What may be added to the stream that feeds it."""
 
@@ -116,6 +165,15 @@ ENTRIES: Mapping[str, Block] = {
     ),
     "tokens": over_tokens,
     "counts": lambda _, builder, x: builder.same(builder.neuron(x), 4),
+    "pooled": lambda _, builder, x: builder.convolve(builder.max_pooled(x, 2, 1, 1), 4),
+    "pooled counts": lambda _, builder, x: builder.convolve(
+        builder.neuron(
+            builder.concat(builder.max_pooled(x, 3, 2, 1), builder.max_pooled(x, 3, 2, 1))
+        ),
+        4,
+    ),
+    "beside": lambda _, builder, x: builder.concat(x, builder.same(x, 3)),
+    "enlarged": lambda _, builder, x: builder.same(builder.upsampled(x, 2, 1), 4),
 }
 """What may read the image."""
 
@@ -142,6 +200,23 @@ def scaled(_: st.DrawFn, builder: IntegerBuilder, x: str, fired: str) -> list[st
     return [builder.scaled(y, positive=False)]
 
 
+def detections(draw: st.DrawFn, builder: IntegerBuilder, x: str, fired: str) -> list[str]:
+    """Maps of two sizes, which the host joins, and one of them as it is."""
+    first = builder.concat(builder.same(fired, 2), builder.convolve(builder.neuron(x), 2))
+    second = builder.convolve(builder.max_pooled(fired, 2, 2, 1), 4)
+    flat = [builder.reshaped(y, (4, int(np.prod(builder.shapes[y][1:])))) for y in (first, second)]
+    tokens = sum(builder.shapes[y][1] for y in flat)
+    joined = builder.add("Concat", flat, (4, tokens), axis=2)
+    output = builder.add("Softmax", [joined], (4, tokens), axis=1)
+    return [output, second] if draw(st.booleans()) else [output]
+
+
+def largest(_: st.DrawFn, builder: IntegerBuilder, x: str, fired: str) -> list[str]:
+    """Currents pooled, enlarged and joined behind the last neuron."""
+    y = builder.concat(builder.max_pooled(x, 3, 1, 1), builder.convolve(fired, 3))
+    return [builder.upsampled(y, 1, 2)]
+
+
 def softmax(_: st.DrawFn, builder: IntegerBuilder, x: str, __: str) -> list[str]:
     """A tail that only the host computes."""
     y = builder.classified(builder.neuron(builder.pooled(x)))
@@ -159,6 +234,8 @@ READOUTS: Mapping[str, Readout] = {
     "scaled": scaled,
     "attention": lambda draw, builder, _, fired: [attended(draw, builder, fired)],
     "softmax": softmax,
+    "detections": detections,
+    "largest": largest,
     "several": lambda _, builder, x, fired: [
         builder.convolve(fired, 2),
         x,
@@ -209,6 +286,7 @@ def integer_networks(draw: st.DrawFn) -> IntegerCase:
         arithmetic,
         images(rng, 2, image) if calibrated else None,
         (("nt?", other),) if draw(st.booleans()) else (),
+        draw(st.booleans()),
     )
 
 

@@ -4,6 +4,7 @@ Weights and images are small multiples of 1/8 and norms powers of two, so every 
 float32 number: ONNX Runtime, the dense reference and the event engine must agree on every bit.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from s2f_deploy.frontend.integer_fire import DOMAIN, OPERATORS, OPSET, neuron_function
+from s2f_deploy.frontend.integer_fire import DOMAIN, OPERATORS, OPSET, neuron_function, rule_of
 
 
 @dataclass
@@ -33,7 +34,7 @@ class NetworkBuilder:
     def add(self, op: str, inputs: list[str], shape: tuple[int, ...], **attributes: Any) -> str:
         """One node; ``shape`` is its result's without the batch."""
         name = f"t{len(self.nodes)}"
-        domain = DOMAIN if op in OPERATORS.values() else ""
+        domain = DOMAIN if op.startswith("IntegerFire") else ""
         self.nodes.append(
             helper.make_node(op, inputs, [name], name=f"n{name}", domain=domain, **attributes)
         )
@@ -80,6 +81,69 @@ class NetworkBuilder:
             kernel_shape=[kernel, kernel],
         )
 
+    def concat(self, *sources: str) -> str:
+        """Channels of several, one after the other."""
+        channels = sum(self.shapes[source][0] for source in sources)
+        return self.add("Concat", list(sources), (channels, *self.shapes[sources[0]][1:]), axis=1)
+
+    def upsampled(self, source: str, rows: int, columns: int) -> str:
+        """Every pixel a block."""
+        channels, height, width = self.shapes[source]
+        name = f"w{len(self.arrays)}"
+        self.arrays[name] = np.array([1, 1, rows, columns], np.float32)
+        return self.add(
+            "Resize",
+            [source, "", name],
+            (channels, rows * height, columns * width),
+            mode="nearest",
+            nearest_mode="floor",
+            coordinate_transformation_mode="asymmetric",
+        )
+
+    def max_pooled(self, source: str, kernel: int, stride: int, padding: int) -> str:
+        """The largest of every window."""
+        channels, *plane = self.shapes[source]
+        sides = [(side + 2 * padding - kernel) // stride + 1 for side in plane]
+        return self.add(
+            "MaxPool",
+            [source],
+            (channels, *sides),
+            kernel_shape=[kernel, kernel],
+            strides=[stride, stride],
+            pads=[padding] * 4,
+        )
+
+    def padded(self, source: str) -> str:
+        """One zero on every side."""
+        channels, height, width = self.shapes[source]
+        pads = self.ints([0, 0, 1, 1, 0, 0, 1, 1])
+        return self.add("Pad", [source, pads], (channels, height + 2, width + 2))
+
+    def normalised(self, source: str) -> str:
+        """A scale and a shift of every channel."""
+        shape = self.shapes[source]
+        names = [f"w{len(self.arrays) + i}" for i in range(2)]
+        by_channel = (shape[0], 1, 1)
+        self.arrays[names[0]] = self.rng.choice([0.5, 1, -1], by_channel).astype(np.float32)
+        self.arrays[names[1]] = (self.rng.integers(-3, 4, by_channel) / 8).astype(np.float32)
+        return self.add("Add", [self.add("Mul", [source, names[0]], shape), names[1]], shape)
+
+    def separable(self, fired: str, outputs: int) -> str:
+        """Padding and norm, 1x1, depthwise 3x3, norm: no neuron between."""
+        y = self.conv(self.normalised(self.padded(fired)), outputs, 1, 1, 0, 1)
+        return self.normalised(self.conv(y, outputs, 3, 1, 0, outputs))
+
+    def repeated(self, fired: str, outputs: int) -> str:
+        """1x1, padding and norm, depthwise 3x3, 1x1, norm: no neuron between."""
+        width = self.shapes[fired][0]
+        y = self.normalised(self.padded(self.conv(fired, width, 1, 1, 0, 1)))
+        return self.normalised(self.conv(self.conv(y, width, 3, 1, 0, width), outputs, 1, 1, 0, 1))
+
+    def pyramid(self, current: str) -> str:
+        """A current and what pooling makes of it, once and twice, as one neuron reads them."""
+        first = self.max_pooled(current, 5, 1, 2)
+        return self.neuron(self.concat(current, first, self.max_pooled(first, 5, 1, 2)))
+
     def heads(self, source: str, heads: int, *, transposed: bool) -> str:
         """[1, C, H, W] -> [1, heads, d, N], or [1, heads, N, d] if transposed."""
         channels, height, width = self.shapes[source]
@@ -125,7 +189,8 @@ class NetworkBuilder:
             [numpy_helper.from_array(a, name) for name, a in self.arrays.items()],
         )
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, 1)]
-        functions = [neuron_function(rounding) for rounding in OPERATORS]
+        used = {rule_of(node.op_type) for node in self.nodes if node.domain == DOMAIN}
+        functions = [neuron_function(*rule) for rule in sorted(used)]
         model = helper.make_model(graph, opset_imports=opsets, functions=functions, ir_version=10)
         content: bytes = model.SerializeToString()
         return content
@@ -135,52 +200,103 @@ class NetworkBuilder:
 class RandomNetwork:
     """A network and an input for it."""
 
-    onnx: bytes = field(repr=False)
+    onnx: bytes
     image: NDArray[np.float32]
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """What Hypothesis shows of a failing case."""
+        del cycle
+        operators = [node.op_type for node in onnx.load_from_string(self.onnx).graph.node]
+        printer.text(f"{list(self.image.shape)}: {', '.join(operators)}")
 
-@st.composite
-def networks(draw: st.DrawFn) -> RandomNetwork:
-    """Convolutions of every kind, residual sums, attention, pooling and a classifier."""
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    levels = draw(st.integers(1, 9))
-    builder = NetworkBuilder(
-        rng,
-        levels,
-        draw(st.sampled_from([1.0, 2.0, 4.0])),
-        draw(st.sampled_from(["half_even", "half_up"])),
-    )
-    side = draw(st.integers(3, 9))
-    image = (draw(st.integers(1, 3)), side, draw(st.integers(3, 9)))
-    builder.shapes["image"] = image
-    width = 2 * draw(st.integers(1, 5))
-    x = builder.conv("image", width, 3, draw(st.integers(1, 2)), 1, 1)
-    for _ in range(draw(st.integers(1, 3))):
-        match draw(st.sampled_from(["plain", "depthwise", "grouped", "pointwise", "attention"])):
-            case "plain":
-                kernel = draw(st.sampled_from([1, 3]))
-                stride = draw(st.integers(1, 2))
-                x = builder.conv(
-                    builder.neuron(x),
-                    width,
-                    kernel,
-                    stride,
-                    draw(st.integers(kernel // 2, 1)),
-                    1,
-                )
-            case "depthwise":
-                y = builder.conv(builder.neuron(x), width, 3, 1, 1, width)
-                x = builder.add("Add", [x, y], builder.shapes[x])
-            case "grouped":
-                x = builder.conv(builder.neuron(x), width, 3, 1, 1, 2)
-            case "pointwise":
-                y = builder.conv(builder.neuron(x), 2 * width, 1, 1, 0, 1)
-                y = builder.conv(builder.neuron(y), width, 1, 1, 0, 1)
-                x = builder.add("Add", [x, y], builder.shapes[x])
-            case "attention":
-                attended = builder.attention(builder.neuron(x), 2, scores_first=draw(st.booleans()))
-                y = builder.conv(builder.neuron(attended), width, 1, 1, 0, 1)
-                x = builder.add("Add", [x, y], builder.shapes[x])
+
+Block = Callable[[st.DrawFn, NetworkBuilder, str], str]
+
+
+def plain(draw: st.DrawFn, builder: NetworkBuilder, x: str) -> str:
+    kernel, stride = draw(st.sampled_from([1, 3])), draw(st.integers(1, 2))
+    padding = draw(st.integers(kernel // 2, 1))
+    width = builder.shapes[x][0]
+    return builder.conv(builder.neuron(x), width, kernel, stride, padding, 1)
+
+
+def depthwise(_: st.DrawFn, builder: NetworkBuilder, x: str) -> str:
+    width = builder.shapes[x][0]
+    y = builder.conv(builder.neuron(x), width, 3, 1, 1, width)
+    return builder.add("Add", [x, y], builder.shapes[x])
+
+
+def grouped(_: st.DrawFn, builder: NetworkBuilder, x: str) -> str:
+    return builder.conv(builder.neuron(x), builder.shapes[x][0], 3, 1, 1, 2)
+
+
+def pointwise(_: st.DrawFn, builder: NetworkBuilder, x: str) -> str:
+    width = builder.shapes[x][0]
+    y = builder.conv(builder.neuron(x), 2 * width, 1, 1, 0, 1)
+    y = builder.conv(builder.neuron(y), width, 1, 1, 0, 1)
+    return builder.add("Add", [x, y], builder.shapes[x])
+
+
+def attention(draw: st.DrawFn, builder: NetworkBuilder, x: str) -> str:
+    attended = builder.attention(builder.neuron(x), 2, scores_first=draw(st.booleans()))
+    y = builder.conv(builder.neuron(attended), builder.shapes[x][0], 1, 1, 0, 1)
+    return builder.add("Add", [x, y], builder.shapes[x])
+
+
+def chains(_: st.DrawFn, builder: NetworkBuilder, x: str) -> str:
+    """Convolutions without a neuron between them, of both kinds."""
+    width = builder.shapes[x][0]
+    y = builder.separable(builder.neuron(x), width)
+    y = builder.repeated(builder.neuron(y), width)
+    return builder.add("Add", [x, y], builder.shapes[x])
+
+
+def pyramid(_: st.DrawFn, builder: NetworkBuilder, x: str) -> str:
+    """Pooled currents that only neurons read."""
+    width = builder.shapes[x][0]
+    y = builder.conv(builder.neuron(x), width // 2, 1, 1, 0, 1)
+    return builder.conv(builder.pyramid(y), width, 1, 1, 0, 1)
+
+
+def pooled(draw: st.DrawFn, builder: NetworkBuilder, x: str) -> str:
+    """Pooled currents that a sum reads, too: membranes are compared."""
+    x = builder.max_pooled(x, 2, draw(st.integers(1, 2)), 1)
+    y = builder.conv(builder.neuron(x), builder.shapes[x][0], 3, 1, 1, 1)
+    return builder.add("Add", [x, y], builder.shapes[x])
+
+
+def upsampled(draw: st.DrawFn, builder: NetworkBuilder, x: str) -> str:
+    width = builder.shapes[x][0]
+    small = builder.conv(builder.neuron(x), width, 1, 2, 0, 1)
+    large = builder.upsampled(small, 2, draw(st.integers(1, 3)))
+    y = builder.conv(builder.neuron(large), width, 3, 1, 1, 1)
+    return builder.add("Add", [large, y], builder.shapes[large])
+
+
+def joined(_: st.DrawFn, builder: NetworkBuilder, x: str) -> str:
+    """Two neurons that read the same current, one of them twice beside a third."""
+    width = builder.shapes[x][0]
+    y = builder.conv(builder.neuron(x), width, 1, 1, 0, 1)
+    z = builder.conv(builder.neuron(builder.concat(x, y, x)), width, 1, 1, 0, 1)
+    return builder.add("Add", [y, z], builder.shapes[x])
+
+
+BLOCKS: tuple[Block, ...] = (
+    plain,
+    depthwise,
+    grouped,
+    pointwise,
+    attention,
+    chains,
+    pyramid,
+    pooled,
+    upsampled,
+    joined,
+)
+
+
+def read_out(draw: st.DrawFn, builder: NetworkBuilder, x: str) -> list[str]:
+    """A classifier or a map, and sometimes a second map of the pooled stream."""
     fired = builder.neuron(x)
     channels, height, columns = builder.shapes[fired]
     flat = builder.add(
@@ -190,15 +306,37 @@ def networks(draw: st.DrawFn) -> RandomNetwork:
     )
     if draw(st.booleans()) and height * columns in (1, 2, 4, 8, 16, 32, 64):
         # A mean over a power of two positions is exact.
-        pooled = builder.add("ReduceMean", [flat, builder.ints([2])], (channels,), keepdims=0)
+        mean = builder.add("ReduceMean", [flat, builder.ints([2])], (channels,), keepdims=0)
         weight = builder.array((3, channels))
         output = builder.add(
             "Gemm",
-            [builder.neuron(pooled, norm=1), weight, builder.array((3,))],
+            [builder.neuron(mean, norm=1), weight, builder.array((3,))],
             (3,),
             transB=1,
         )
     else:
         output = builder.conv(fired, 3, 1, 1, 0, 1)
+    if draw(st.booleans()):
+        return [output]
+    second = builder.neuron(builder.max_pooled(x, 2, 2, 1))
+    return [output, builder.conv(builder.concat(second, second), 2, 1, 1, 0, 1)]
+
+
+@st.composite
+def networks(draw: st.DrawFn) -> RandomNetwork:
+    """Convolutions of every kind and chains of them, sums, attention, pooling, a classifier."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    builder = NetworkBuilder(
+        rng,
+        draw(st.integers(1, 9)),
+        draw(st.sampled_from([1.0, 2.0, 4.0])),
+        draw(st.sampled_from(["half_even", "half_up"])),
+    )
+    image = (draw(st.integers(1, 3)), draw(st.integers(3, 9)), draw(st.integers(3, 9)))
+    builder.shapes["image"] = image
+    x = builder.conv("image", 2 * draw(st.integers(1, 5)), 3, draw(st.integers(1, 2)), 1, 1)
+    for _ in range(draw(st.integers(1, 3))):
+        x = draw(st.sampled_from(BLOCKS))(draw, builder, x)
+    outputs = read_out(draw, builder, x)
     pixels = (rng.integers(-12, 13, (1, *image)) / 8).astype(np.float32)
-    return RandomNetwork(builder.model(image, output), pixels)
+    return RandomNetwork(builder.model(image, *outputs), pixels)

@@ -15,11 +15,13 @@ import onnx
 from onnx import numpy_helper
 
 from s2f_deploy.backend.exact_pieces import EXACT_IN_FLOAT, exact_pieces
+from s2f_deploy.backend.float_membrane import remembering
 from s2f_deploy.backend.float_neuron import FloatNeuron
 from s2f_deploy.backend.onnx_writer import Array, OnnxWriter, per_channel
-from s2f_deploy.errors import UnsupportedPatternError
+from s2f_deploy.backend.wide_convolution import wide_convolution
 from s2f_deploy.ir.bounds import intervals
 from s2f_deploy.ir.graph import Graph, Node, TensorType
+from s2f_deploy.ops.neuron import leak_shift
 
 IMAGE_RANK = 3
 
@@ -33,9 +35,6 @@ def float_onnx(quantised: Graph, fixed: Graph) -> bytes:
     Args:
         quantised: INTEGER graph of dyadic rationals, from `quantise`.
         fixed: the same in integers, from `to_fixed_point`: bounds and grids are read from it.
-
-    Raises:
-        UnsupportedPatternError: a layer multiplies real values that float32 does not hold.
     """
     return _Emitter(quantised, fixed).model()
 
@@ -49,8 +48,9 @@ class _Emitter:
         self.integers = fixed.by_name()
         self.types: dict[str, TensorType] = {}
         self.out = OnnxWriter()
-        # A tail of the host was made for one sample.
-        self.batch: int | str = 1 if any(quantised.select("host")) else "batch"
+        # A tail of the host was made for one sample; several timesteps take the batch's axis.
+        timed = any(node.output.steps > 1 for node in quantised.nodes)
+        self.batch: int | str = 1 if timed or any(quantised.select("host")) else "batch"
 
     def model(self) -> bytes:
         """Emit all nodes in order."""
@@ -63,7 +63,12 @@ class _Emitter:
             "add": self._add,
             "affine": self._affine,
             "sum_pool": self._pool,
+            "max_pool": self._max_pool,
             "reshape": self._reshape,
+            "concat": self._concat,
+            "upsample": self._upsample,
+            "repeat": self._repeat,
+            "time_sum": self._time_sum,
             "integer_fire": self._neuron,
             "host": self._host,
         }
@@ -78,7 +83,10 @@ class _Emitter:
 
     def _input(self, node: Node) -> None:
         name, out = node.name, self.out
-        image = out.input(f"{name}.image", self.batch, node.output.shape)
+        image = out.input(f"{name}.image", self.batch, node.output.array_shape)
+        if node.output.steps > 1:
+            dims = out.constant(f"{name}.frames", node.output.array_shape, np.int64)
+            image = out.op("Reshape", [image, dims], f"{name}.frame")
         unit = out.number(f"{name}.unit", 2.0 ** node["exponent"], wide=False)
         per_unit = out.number(f"{name}.per_unit", 2.0 ** -node["exponent"], wide=False)
         ends = [out.number(f"{name}.{end}", node[end], wide=False) for end in ("low", "high")]
@@ -90,7 +98,8 @@ class _Emitter:
     def _output(self, node: Node) -> None:
         value = self.out.cast(node.inputs[0], wide=False)
         name = self.out.op("Identity", [value], node.name)
-        self.out.output(name, self.batch, node.output.shape)
+        first = node.output.steps if node.output.steps > 1 else self.batch
+        self.out.output(name, first, node.output.shape)
 
     def _pieces(self, node: Node) -> list[Array] | None:
         """The weights as a sum of float32 arrays that round nothing; None if there is none."""
@@ -115,18 +124,15 @@ class _Emitter:
         self.out.op("Add", [total, added], name, wide=wide)
 
     def _conv(self, node: Node) -> None:
-        _, bias = self.graph.arrays(node)
+        weight, bias = self.graph.arrays(node)
         tokens = len(node.output.shape) < IMAGE_RANK
         top, left, bottom, right = node["padding"]
         pieces = self._pieces(node)
-        if pieces is None:
-            raise UnsupportedPatternError(
-                f"{node.name} multiplies sums that float32 does not hold exactly",
-                where=node.origin,
-                fix="put a neuron before it, or export with --weights float32",
-            )
 
         def multiply(piece: Array, number: str) -> str:
+            if pieces is None:
+                source = self.types[node.inputs[0]]
+                return wide_convolution(self.out, node, source, piece, f"{node.name}.piece{number}")
             values = piece[:, :, 0] if tokens else piece
             weight = self.out.constant(f"{node.name}.weight{number}", values, np.float32)
             return self.out.op(
@@ -141,12 +147,11 @@ class _Emitter:
         # A value for every channel, or a whole map where the border differs.
         by_channel = (len(bias), *[1] * (len(node.output.shape) - 1))
         shape = by_channel if bias.ndim == 1 else node.output.shape
-        self._weighted(node, multiply, pieces, bias.reshape(shape))
+        self._weighted(node, multiply, pieces or [weight], bias.reshape(shape))
 
     def _linear(self, node: Node) -> None:
         weight, bias = self.graph.arrays(node)
         pieces = self._pieces(node)
-        # Unlike convolutions, matrix products exist in double precision.
         wide = pieces is None
 
         def multiply(piece: Array, number: str) -> str:
@@ -157,7 +162,7 @@ class _Emitter:
             operands = [self.out.cast(source, wide=wide), matrix]
             return self.out.op("MatMul", operands, f"{node.name}.piece{number}", wide=wide)
 
-        self._weighted(node, multiply, [weight] if pieces is None else pieces, bias)
+        self._weighted(node, multiply, pieces or [weight], bias)
 
     def _attention(self, node: Node) -> None:
         wide, heads, out = self._is_wide(node), node["heads"], self.out
@@ -188,6 +193,44 @@ class _Emitter:
         source = self.out.cast(node.inputs[0], wide=wide)
         self.out.op("ReduceSum", [source, axes], node.name, wide=wide, keepdims=0)
 
+    def _repeat(self, node: Node) -> None:
+        wide, ones = node.inputs[0] in self.out.wide, [1] * len(node.output.shape)
+        times = self.out.constant(f"{node.name}.times", [node["steps"], *ones], np.int64)
+        self.out.op("Expand", [node.inputs[0], times], node.name, wide=wide)
+
+    def _time_sum(self, node: Node) -> None:
+        wide = self._is_wide(node) or node.inputs[0] in self.out.wide
+        axes = self.out.constant(f"{node.name}.axes", [0], np.int64)
+        source = self.out.cast(node.inputs[0], wide=wide)
+        self.out.op("ReduceSum", [source, axes], node.name, wide=wide, keepdims=1)
+
+    def _max_pool(self, node: Node) -> None:
+        self.out.op(
+            "MaxPool",
+            list(node.inputs),
+            node.name,
+            wide=node.inputs[0] in self.out.wide,
+            kernel_shape=node["kernel"],
+            strides=node["stride"],
+            pads=node["padding"],
+        )
+
+    def _concat(self, node: Node) -> None:
+        wide = any(name in self.out.wide for name in node.inputs)
+        parts = [self.out.cast(name, wide=wide) for name in node.inputs]
+        self.out.op("Concat", parts, node.name, wide=wide, axis=1)
+
+    def _upsample(self, node: Node) -> None:
+        """Copies along two axes of their own: no runtime resizes in double precision."""
+        name, (rows, columns), wide = node.name, node["factors"], node.inputs[0] in self.out.wide
+        channels, height, width = self.types[node.inputs[0]].shape
+        apart = self.out.constant(f"{name}.apart", [0, channels, height, 1, width, 1], np.int64)
+        copies = self.out.constant(f"{name}.copies", [1, 1, 1, rows, 1, columns], np.int64)
+        dims = self.out.constant(f"{name}.shape", [0, *node.output.shape], np.int64)
+        single = self.out.op("Reshape", [node.inputs[0], apart], f"{name}.single", wide=wide)
+        copied = self.out.op("Expand", [single, copies], f"{name}.copied", wide=wide)
+        self.out.op("Reshape", [copied, dims], name, wide=wide)
+
     def _reshape(self, node: Node) -> None:
         dims = self.out.constant(f"{node.name}.shape", [0, *node.output.shape], np.int64)
         wide = node.inputs[0] in self.out.wide
@@ -214,6 +257,9 @@ class _Emitter:
 
     def _neuron(self, node: Node) -> None:
         scale, shift = self.graph.arrays(node) or (np.ones(1), np.zeros(1))
+        if leak_shift(node):
+            remembering(self.out, node, scale)
+            return
         integer = self.integers[node.name]
         # The grid of what it reads: its fixed point scale over its real one.
         exponents = np.rint(np.log2(self.fixed.arrays(integer)[0] / scale)).astype(np.int32)

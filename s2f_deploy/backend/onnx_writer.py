@@ -60,6 +60,14 @@ class OnnxWriter:
             self.wide.add(name)
         return name
 
+    def split(self, source: str, names: list[str]) -> list[str]:
+        """Append a node that splits ``source`` along its first axis; returns the names."""
+        pieces = len(names)
+        self.append(helper.make_node("Split", [source], names, axis=0, num_outputs=pieces))
+        if source in self.wide:
+            self.wide.update(names)
+        return names
+
     def append(self, node: onnx.NodeProto) -> None:
         """Append a node made elsewhere, whose results are float32."""
         self.nodes.append(node)

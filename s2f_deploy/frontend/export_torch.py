@@ -14,7 +14,7 @@ import torch
 from onnxscript import ir
 
 from s2f_deploy.errors import UnsupportedPatternError
-from s2f_deploy.frontend.integer_fire import DOMAIN, OPERATORS, OPSET, neuron_function
+from s2f_deploy.frontend.integer_fire import DOMAIN, OPSET, neuron_function, operator
 
 SCOPES = "pkg.torch.onnx.name_scopes"
 
@@ -68,10 +68,12 @@ def _define_neurons(proto: onnx.ModelProto) -> None:
     used = set()
     for node in proto.graph.node:
         if node.domain == DOMAIN:
-            rounding = next(a.s.decode() for a in node.attribute if a.name == "rounding")
-            node.op_type = OPERATORS[rounding]
-            used.add(rounding)
-    proto.functions.extend(neuron_function(rounding) for rounding in sorted(used))
+            given = {a.name: a for a in node.attribute}
+            timesteps = given["T"].i if "T" in given else 1
+            rule = (given["rounding"].s.decode(), timesteps)
+            node.op_type = operator(*rule)
+            used.add(rule)
+    proto.functions.extend(neuron_function(*rule) for rule in sorted(used))
 
 
 def _name_after_modules(proto: onnx.ModelProto) -> None:

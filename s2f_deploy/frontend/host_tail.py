@@ -1,13 +1,13 @@
 """What comes after the last synapse and only a host can compute: softmax and its kind."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Mapping
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 from onnx.utils import Extractor
 
-from s2f_deploy.frontend.importer import Importer, describe
+from s2f_deploy.frontend.importer import Importer, attribute, describe
 from s2f_deploy.frontend.integer_fire import DOMAIN
 from s2f_deploy.frontend.views import View
 from s2f_deploy.ir.graph import DType, Node, TensorType, attributes
@@ -29,8 +29,7 @@ def emit_host(importer: Importer, model: onnx.ModelProto, result: str, cut: list
     """
     known = onnx.shape_inference.infer_shapes(model)
     tail = Extractor(known).extract_model(cut, [result])
-    shapes = {info.name: info for info in (*known.graph.value_info, *known.graph.output)}
-    dims = shapes[result].type.tensor_type.shape.dim
+    shapes = _shapes(known)
     last = next(n for n in reversed(model.graph.node) if result in n.output)
     views = [importer.values[name] for name in cut]
     sources = tuple(importer.laid_out(last, v) for v in views if isinstance(v, View))
@@ -42,15 +41,34 @@ def emit_host(importer: Importer, model: onnx.ModelProto, result: str, cut: list
         "host",
         sources,
         (f"{name}.onnx",),
-        TensorType(tuple(d.dim_value or 1 for d in dims)[1:], DType.FLOAT32),
+        TensorType(shapes[result][1:], DType.FLOAT32),
         describe(last),
-        attributes(macs=_macs(tail.graph.node, tail.graph.initializer)),
+        attributes(macs=_macs(tail.graph, shapes)),
     )
     return name
 
 
-def _macs(nodes: Iterable[onnx.NodeProto], arrays: Iterable[onnx.TensorProto]) -> int:
-    """Products with constant matrices; the only multiplications a tail of ours has had so far."""
-    sizes = {a.name: numpy_helper.to_array(a).size for a in arrays}
-    weighed = [node for node in nodes if node.op_type in {"Gemm", "MatMul"}]
-    return sum(sizes.get(name, 0) for node in weighed for name in list(node.input)[:2])
+def _macs(tail: onnx.GraphProto, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """Products of convolutions and of matrices: one per output and element summed over."""
+    total = 0
+    for node in tail.node:
+        if node.op_type in {"Conv", "Gemm", "MatMul"}:
+            terms = shapes[node.input[1]][1:] if node.op_type == "Conv" else _inner(node, shapes)
+            total += math.prod(shapes[node.output[0]]) * math.prod(terms)
+    return total
+
+
+def _inner(node: onnx.NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
+    """The axis that a matrix product sums over."""
+    transposed = attribute(node, "transA", 0)
+    return shapes[node.input[0]][-2:-1] if transposed else shapes[node.input[0]][-1:]
+
+
+def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    """Of every tensor whose shape is known."""
+    arrays = {array.name: tuple(array.dims) for array in model.graph.initializer}
+    infos = (*model.graph.value_info, *model.graph.output, *model.graph.input)
+    return arrays | {
+        info.name: tuple(d.dim_value or 1 for d in info.type.tensor_type.shape.dim)
+        for info in infos
+    }

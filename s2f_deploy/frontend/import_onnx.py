@@ -1,6 +1,7 @@
 """ONNX to the FLOAT graph."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from s2f_deploy.errors import ArtefactError, S2FError, UnsupportedPatternError
 from s2f_deploy.frontend.host_tail import after_last_neuron, emit_host
 from s2f_deploy.frontend.importer import Importer, unsupported
 from s2f_deploy.frontend.integer_fire import DOMAIN
-from s2f_deploy.frontend.readers import READERS
+from s2f_deploy.frontend.readers import READERS, read_neuron
 from s2f_deploy.frontend.views import Constant, View, whole
 from s2f_deploy.ir.graph import DType, Graph, Level, Node, TensorType
 from s2f_deploy.ir.verify import verify
+
+FRAMED_RANK = 5  # batch, timesteps, channels, rows, columns
 
 
 def read_model(path: str | os.PathLike[str]) -> bytes:
@@ -58,7 +61,7 @@ def import_onnx(content: bytes, name: str) -> Graph:
         if all(isinstance(importer.values.get(i), Constant) for i in node.input if i):
             _fold_constant(importer, node)
             continue
-        reader = READERS.get(node.op_type)
+        reader = read_neuron if node.domain == DOMAIN else READERS.get(node.op_type)
         try:
             if reader is None or (node.domain not in ("", DOMAIN)):
                 raise unsupported(
@@ -70,7 +73,8 @@ def import_onnx(content: bytes, name: str) -> Graph:
             importer.values[node.output[0]] = reader(importer, node)
         except UnsupportedPatternError:
             # Spikes are read on the chip or not at all; the host takes real values.
-            if not set(node.output) <= tail or importer.reads_spikes(node):
+            neuron = node.domain == DOMAIN
+            if neuron or not set(node.output) <= tail or importer.reads_spikes(node):
                 raise
             deferred.update(node.output)
     _read_outputs(importer, model, deferred)
@@ -119,9 +123,12 @@ def _read_inputs(importer: Importer, model: onnx.ModelProto) -> None:
                 where=info.name,
                 fix="export model.float() with a batch of one",
             )
-        output = TensorType(shape[1:], DType.FLOAT32)
+        framed = len(shape) == FRAMED_RANK
+        output = TensorType(shape[2:] if framed else shape[1:], DType.FLOAT32)
+        output = replace(output, steps=shape[1] if framed else 1)
         importer.nodes[info.name] = Node(info.name, "input", (), (), output, info.name)
-        importer.values[info.name] = whole(info.name, output)
+        view = whole(info.name, output)
+        importer.values[info.name] = view.rearranged(view.index.reshape(shape))
 
 
 def _fold_constant(importer: Importer, node: onnx.NodeProto) -> None:

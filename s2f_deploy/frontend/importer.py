@@ -11,8 +11,8 @@ from onnx import helper
 
 from s2f_deploy.errors import UnsupportedPatternError
 from s2f_deploy.frontend.views import Constant, Value, View, whole
-from s2f_deploy.ir.graph import Attribute, DType, Node, TensorType, attributes, through_wiring
-from s2f_deploy.ops import OPS
+from s2f_deploy.ir.graph import Attribute, DType, Node, TensorType, attributes, wired_sources
+from s2f_deploy.ops import infer_type
 
 # Modules with weights, and neurons, are known by their module's path alone.
 _NAMED_BY_MODULE = re.compile(r"/(Conv|Gemm|MatMul|BatchNormalization)(#\d+)?$")
@@ -75,9 +75,10 @@ class Importer:
         """Whether an input of an ONNX node is what a neuron emits."""
         views = [self.values.get(name) for name in node.input]
         return any(
-            through_wiring(self.nodes, view.node).op == "integer_fire"
+            source.op == "integer_fire"
             for view in views
             if isinstance(view, View)
+            for source in wired_sources(self.nodes, view.node)
         )
 
     def laid_out(self, node: onnx.NodeProto, view: View) -> str:
@@ -87,7 +88,10 @@ class Importer:
             UnsupportedPatternError: the tensor's wiring moves elements between channels.
         """
         shape = view.shape[1:]
-        if not view.in_order or shape[0] != self.nodes[view.node].output.channels:
+        if view.times > 1:
+            return self._repeated(node, view)
+        output = self.nodes[view.node].output
+        if not view.in_order or (view.shape[0], shape[0]) != (output.steps, output.channels):
             raise unsupported(
                 node,
                 f"reads {list(view.shape)} with channels and positions rearranged",
@@ -98,8 +102,24 @@ class Importer:
             return view.node
         name = f"{view.node}.as_{'x'.join(map(str, shape[1:])) or 'vector'}"
         if name not in self.nodes:
-            output = TensorType(shape, source.output.dtype, source.output.levels)
+            output = replace(source.output, shape=shape)
             self.nodes[name] = Node(name, "reshape", (view.node,), (), output, source.origin, ())
+        return name
+
+    def _repeated(self, node: onnx.NodeProto, view: View) -> str:
+        """What is equal at all timesteps, once per timestep."""
+        source = self.laid_out(node, view.rearranged(view.index[:1]))
+        name = f"{source}.repeated"
+        if name not in self.nodes:
+            self.nodes[name] = replace(
+                self.nodes[source],
+                name=name,
+                op="repeat",
+                inputs=(source,),
+                params=(),
+                output=replace(self.nodes[source].output, steps=view.times),
+                attributes=attributes(steps=view.times),
+            )
         return name
 
     def name_for(self, node: onnx.NodeProto) -> str:
@@ -135,7 +155,7 @@ class Importer:
         params = {f"{name}.{key}": array for key, array in arrays.items()}
         made = Node(name, op, inputs, tuple(params), real, describe(node), attributes(**constants))
         types = [self.nodes[i].output for i in inputs]
-        inferred = OPS[op].infer_type(made, types, list(arrays.values()))
+        inferred = infer_type(made, types, list(arrays.values()))
         self.nodes[name] = replace(made, output=inferred)
         self.params |= {key: np.ascontiguousarray(array) for key, array in params.items()}
         return whole(name, inferred)

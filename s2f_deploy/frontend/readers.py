@@ -10,12 +10,20 @@ from numpy.typing import NDArray
 
 from s2f_deploy.frontend.attention_reader import read_product
 from s2f_deploy.frontend.importer import Importer, attribute, unsupported
-from s2f_deploy.frontend.integer_fire import OPERATORS
+from s2f_deploy.frontend.integer_fire import OPERATORS, rule_of
+from s2f_deploy.frontend.plane_readers import (
+    read_concat,
+    read_max_pool,
+    read_pad,
+    read_resize,
+)
 from s2f_deploy.frontend.views import Product, Value, View
 
 Reader = Callable[[Importer, onnx.NodeProto], Value]
 
 LARGEST_COUNT = 255
+LARGEST_SHIFT = 8
+IMAGE_RANK = 4  # batch or timesteps, channels, rows, columns
 
 
 def read_conv(importer: Importer, node: onnx.NodeProto) -> Value:
@@ -133,11 +141,16 @@ def _affine(
 
 
 def read_mean(importer: Importer, node: onnx.NodeProto) -> Value:
-    """The mean over all positions."""
+    """The mean over all positions, or over real time."""
     view = importer.view(node, 0)
     rank = len(view.shape)
+    steps = importer.nodes[view.node].output.steps
     axes = importer.constant(node, 1)
     listed = attribute(node, "axes", list(range(2, rank))) if axes is None else axes.tolist()
+    if listed == [0] and view.shape[0] == steps > 1 == view.shape[1] and rank > IMAGE_RANK:
+        flat = view.rearranged(view.index.reshape(steps, *view.shape[2:]))
+        made = importer.emit(node, "time_mean", (importer.laid_out(node, flat),), {})
+        return made.rearranged(made.index[None]) if attribute(node, "keepdims", 1) else made
     if sorted(axis % rank for axis in listed) != list(range(2, rank)):
         raise unsupported(node, f"averages axes {listed}", "average over all positions")
     made = importer.emit(node, "mean_pool", (importer.laid_out(node, view),), {})
@@ -154,21 +167,30 @@ def read_neuron(importer: Importer, node: onnx.NodeProto) -> Value:
     norm = float(attribute(node, "norm", 1.0))
     if not (np.isfinite(norm) and norm > 0):
         raise unsupported(node, f"has norm = {norm}", "norm must be positive")
-    rounding = next(rule for rule, name in OPERATORS.items() if name == node.op_type)
+    rounding, timesteps = rule_of(node.op_type)
+    if not rounding:
+        raise unsupported(node, "is no neuron", f"use one of {', '.join(OPERATORS.values())}")
+    constants: dict[str, Any] = {"levels": levels, "norm": norm, "rounding": rounding}
     view = importer.view(node, 0)
     source = view.node
-    if view.in_order and view.shape[1] == importer.nodes[source].output.channels:
+    in_place = view.in_order and view.shape[1] == importer.nodes[source].output.channels
+    if in_place or timesteps > 1 or view.times > 1:
         source = importer.laid_out(node, view)
-    made = importer.emit(
-        node,
-        "integer_fire",
-        (source,),
-        {},
-        levels=levels,
-        norm=norm,
-        rounding=rounding,
-    )
-    return View(made.node, view.index)
+    if timesteps > 1:
+        constants["leak_shift"] = _leak_shift(node)
+        if importer.nodes[source].output.steps != timesteps:
+            raise unsupported(node, f"counts {timesteps} steps", "lay them along the first axis")
+    made = importer.emit(node, "integer_fire", (source,), {}, **constants)
+    return made if view.times > 1 else View(made.node, view.index)
+
+
+def _leak_shift(node: onnx.NodeProto) -> int:
+    """S of the leak 2**-s."""
+    leak = float(attribute(node, "beta", 0.0))
+    mantissa, exponent = np.frexp(leak)
+    if mantissa != 0.5 or not -LARGEST_SHIFT <= exponent - 1 < 0:  # noqa: PLR2004
+        raise unsupported(node, f"leaks to {leak} of its membrane", "use a leak of 1/2, 1/4, ...")
+    return int(1 - exponent)
 
 
 def read_reshape(importer: Importer, node: onnx.NodeProto) -> Value:
@@ -215,6 +237,11 @@ READERS: Mapping[str, Reader] = {
     "Squeeze": read_reshape,
     "Unsqueeze": read_reshape,
     "Transpose": read_transpose,
+    "Concat": read_concat,
+    "Resize": read_resize,
+    "Upsample": read_resize,
+    "MaxPool": read_max_pool,
+    "Pad": read_pad,
     "Identity": read_identity,
     "Dropout": read_identity,
     **dict.fromkeys(OPERATORS.values(), read_neuron),

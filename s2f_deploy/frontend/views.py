@@ -41,6 +41,14 @@ class View:
         flat = self.index.ravel()
         return bool(np.array_equal(flat, np.arange(flat.size)))
 
+    @property
+    def times(self) -> int:
+        """How often the tensor shows the same elements, one time after the other; 1 if once."""
+        times = len(self.index)
+        if times == 1 or not (self.index == self.index[:1]).all():
+            return 1
+        return times
+
     def heads(self, channels: int, positions: int, heads: int) -> str:
         """How the tensor shows ``heads`` heads of a node ``(channels, positions)``.
 
@@ -56,9 +64,9 @@ class View:
 
 
 def whole(node: str, output: TensorType) -> View:
-    """A node's result as it is, with the batch axis in front."""
-    size = output.channels * output.positions
-    return View(node, np.arange(size).reshape(1, *output.shape))
+    """A node's result as it is; in front the batch axis, or the timesteps."""
+    size = output.steps * output.channels * output.positions
+    return View(node, np.arange(size).reshape(output.steps, *output.shape))
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -42,20 +42,27 @@ class DType(Enum):
 
 @dataclass(frozen=True, slots=True)
 class TensorType:
-    """Type of one value for one sample: no batch axis, no time axis.
+    """Type of one value for one sample: no batch axis.
 
     Attributes:
         shape: channels first, then positions: ``(C,)``, ``(C, N)`` or ``(C, H, W)``.
         levels: largest count, ``D``; 0 unless the element is a count.
+        steps: real timesteps, ``T``. Arrays of more than one have them on an axis in front.
     """
 
     shape: tuple[int, ...]
     dtype: DType
     levels: int = 0
+    steps: int = 1
 
     def __str__(self) -> str:
-        levels = self.levels or ""
-        return f"{self.dtype.value}{levels}[{','.join(map(str, self.shape))}]"
+        levels, steps = self.levels or "", f"@{self.steps}" if self.steps > 1 else ""
+        return f"{self.dtype.value}{levels}{steps}[{','.join(map(str, self.shape))}]"
+
+    @property
+    def array_shape(self) -> tuple[int, ...]:
+        """Of arrays that hold the value: ``shape``, behind T where there are several steps."""
+        return (self.steps, *self.shape) if self.steps > 1 else self.shape
 
     @property
     def channels(self) -> int:
@@ -205,6 +212,18 @@ def through_wiring(nodes: Mapping[str, Node], name: str) -> Node:
     while node.op == "reshape":
         node = nodes[node.inputs[0]]
     return node
+
+
+WIRING = frozenset({"reshape", "concat", "upsample", "max_pool"})
+"""Operations that move spikes and membranes, and whose type follows from what they read."""
+
+
+def wired_sources(nodes: Mapping[str, Node], name: str) -> list[Node]:
+    """The nodes that compute what ``name`` shows, through wiring of every kind."""
+    node = nodes[name]
+    if node.op not in WIRING:
+        return [node]
+    return [source for read in node.inputs for source in wired_sources(nodes, read)]
 
 
 def check_topological(graph: Graph) -> None:

@@ -12,7 +12,8 @@ from s2f_deploy.errors import ArtefactError
 from s2f_deploy.ir.graph import Attribute, DType, Graph, Level, Node, TensorType
 
 _NODE = re.compile(
-    r"  %(?P<name>\S+): (?P<dtype>float32|int32|int64|count)(?P<levels>\d*)\[(?P<shape>[\d,]*)\]"
+    r"  %(?P<name>\S+): (?P<dtype>float32|int32|int64|count)(?P<levels>\d*)"
+    r"(@(?P<steps>\d+))?\[(?P<shape>[\d,]*)\]"
     r" = (?P<op>\w+)\((?P<operands>[^)]*)\) (?P<attributes>\{.*\})  # (?P<origin>.*)"
 )
 
@@ -58,7 +59,9 @@ def _parse_node(line: str, number: int) -> Node:
         op=found["op"],
         inputs=tuple(o[1:] for o in operands if o.startswith("%")),
         params=tuple(o[1:] for o in operands if o.startswith("@")),
-        output=TensorType(shape, DType(found["dtype"]), int(found["levels"] or 0)),
+        output=TensorType(
+            shape, DType(found["dtype"]), int(found["levels"] or 0), int(found["steps"] or 1)
+        ),
         origin=found["origin"],
         attributes=tuple(
             (key, tuple(value) if isinstance(value, list) else value)

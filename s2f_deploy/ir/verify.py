@@ -4,8 +4,16 @@ from collections.abc import Sequence
 
 from s2f_deploy.errors import IllegalGraphError
 from s2f_deploy.ir.bounds import check_bounds
-from s2f_deploy.ir.graph import DType, Graph, Level, Node, TensorType, check_topological
-from s2f_deploy.ops import OPS
+from s2f_deploy.ir.graph import (
+    WIRING,
+    DType,
+    Graph,
+    Level,
+    Node,
+    TensorType,
+    check_topological,
+)
+from s2f_deploy.ops import OPS, infer_type
 
 # Operations that take counts and give membranes, by accumulation alone.
 ACCUMULATING = frozenset({"event_conv2d", "event_linear", "attention"})
@@ -27,7 +35,7 @@ def verify(graph: Graph) -> None:
         if op is None or graph.level not in op.levels:
             raise _illegal(node, f"{node.op} is no operation of a {graph.level.value} graph")
         inputs = [types[name] for name in node.inputs]
-        inferred = op.infer_type(node, inputs, graph.arrays(node))
+        inferred = infer_type(node, inputs, graph.arrays(node))
         if inferred != node.output:
             raise _illegal(node, f"{node.name} is {inferred} but declared {node.output}")
         if graph.level is not Level.FLOAT:
@@ -44,8 +52,7 @@ def _verify_operands(node: Node, inputs: Sequence[TensorType], level: Level) -> 
         raise _illegal(node, f"{node.op} {node.name} reads real values")
     if node.op in MULTIPLYING and level is Level.EVENT and any(counts):
         raise _illegal(node, f"{node.op} {node.name} would multiply spike counts")
-    wiring = {"reshape", "output"}
-    if any(counts) and node.op not in ACCUMULATING | MULTIPLYING | wiring:
+    if any(counts) and node.op not in ACCUMULATING | MULTIPLYING | WIRING | {"output"}:
         raise _illegal(node, f"{node.op} {node.name} reads counts that no synapse has weighed")
 
 

@@ -30,6 +30,8 @@ class Op:
         roundings: floating point roundings on the longest path from an input to the output,
             for a-priori error bounds.
         interval: bounds of an integer result, and of every partial sum on the way to it.
+        couples_time: its definitions see the time axis. All others are applied to every real
+            timestep by itself, and know nothing of time.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Op:
     padded_macs: Count | None = None
     roundings: Count | None = None
     interval: IntervalRule | None = None
+    couples_time: bool = False
 
 
 EVERY_LEVEL = frozenset(Level)

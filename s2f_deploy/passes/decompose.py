@@ -10,11 +10,11 @@ from s2f_deploy.ir.graph import Graph, Node
 
 
 def decompose(graph: Graph) -> Graph:
-    """Replace every batch_norm by an affine and every mean_pool by a sum_pool and an affine.
+    """Replace every batch_norm by an affine, every mean_pool or time_mean by a sum and an affine.
 
     scale = gamma / √(var + ε), shift = beta − mean · scale; a mean over P positions is the sum
     times 1 / P. Arrays become float64, so that folding rounds nothing that float32 could hold.
-    Requires and gives a FLOAT graph; ensures that no batch_norm and no mean_pool is left.
+    Requires and gives a FLOAT graph; ensures that no norm and no mean is left.
     """
     nodes: dict[str, Node] = {}
     params: dict[str, NDArray[Any]] = {
@@ -32,6 +32,11 @@ def decompose(graph: Graph) -> Graph:
             positions = graph.node(node.inputs[0]).output.positions
             scale, shift = np.array([1 / positions]), np.zeros(1)
             nodes[node.name] = _affine(node, total.name, params, scale, shift)
+        elif node.op == "time_mean":
+            total = replace(node, name=f"{node.name}.sum", op="time_sum")
+            nodes[total.name] = total
+            scale = np.array([1 / graph.node(node.inputs[0]).output.steps])
+            nodes[node.name] = _affine(node, total.name, params, scale, np.zeros(1))
         else:
             nodes[node.name] = node
     return graph.rebuilt(nodes, params)

@@ -7,9 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2f_deploy.errors import UnsupportedPatternError
-from s2f_deploy.ir.graph import Graph, Node
+from s2f_deploy.ir.graph import DType, Graph, Node
+from s2f_deploy.ops import OPS
+from s2f_deploy.ops.neuron import leak_shift
 
 SYNAPSES = ("conv2d", "linear")
+LINEAR = ("reshape", "time_sum")
+MOVED_THROUGH = ("concat", "upsample", "max_pool")
 
 
 def fold_affines(graph: Graph) -> Graph:
@@ -19,8 +23,9 @@ def fold_affines(graph: Graph) -> Graph:
     (weight' = scale · weight, bias' = scale · bias + shift); into the affine it feeds; into the
     neurons it feeds, which keep a positive scale and a shift for their comparators; into the
     weights it feeds, when it shifts nothing; through the residual sum that feeds it, into both
-    branches. Reshapes between do not matter. Requires and gives a FLOAT graph; ensures that no
-    affine is left but those that only the host or an output reads.
+    branches; through the concatenation, upsampling or, if positive, max pooling that feeds it; into
+    the weights and biases it feeds. Reshapes between do not matter. Requires and gives a FLOAT
+    graph; ensures that no affine is left but those that only the host or an output reads.
 
     Raises:
         UnsupportedPatternError: an affine has none of these neighbours to itself.
@@ -54,12 +59,16 @@ class _Fold:
             return self._into_source(root, scale, shift)
         if fed == {"affine"}:
             return self._into_maps(readers, scale, shift)
-        if fed == {"integer_fire"} and (scale > 0).all():
+        if fed == {"integer_fire"} and all(_takes(node, scale, shift) for node in readers):
             return self._into_maps(readers, scale, shift)
         if fed and fed <= set(SYNAPSES) and not shift.any():
-            return self._into_readers(readers, scale)
+            return self._into_readers(readers, scale, shift)
         if own and root.op == "add":
             return self._into_branches(root, scale, shift)
+        if own and self._commutes(root, scale):
+            return self._through_wiring(root, scale, shift)
+        if fed and fed <= set(SYNAPSES):
+            return self._into_readers(readers, scale, shift)
         raise UnsupportedPatternError(
             f"the scale of {self.affine.name} can be folded into nothing: it is fed by "
             f"{root.op} {root.name} and feeds {', '.join(sorted(fed)) or 'nothing'}",
@@ -72,10 +81,17 @@ class _Fold:
         nodes, consumers = self.graph.by_name(), self.graph.consumers()
         source = nodes[self.affine.inputs[0]]
         own = len(consumers[source.name]) == 1
-        while source.op == "reshape" and own:
+        seen_through = ("reshape",) if self.graph.arrays(self.affine)[1].any() else LINEAR
+        while source.op in seen_through and own:
             source = nodes[source.inputs[0]]
             own = len(consumers[source.name]) == 1
         return source, own
+
+    def _commutes(self, root: Node, scale: NDArray[Any]) -> bool:
+        """Whether what wires currents may as well wire them scaled and shifted."""
+        real = root.output.dtype is DType.FLOAT32
+        rising = root.op != "max_pool" or bool((scale > 0).all())
+        return real and root.op in MOVED_THROUGH and rising
 
     def _readers(self) -> list[Node]:
         """Everything that reads the affine, reshapes looked through."""
@@ -83,7 +99,7 @@ class _Fold:
         waiting, found = list(consumers[self.affine.name]), []
         while waiting:
             node = waiting.pop()
-            if node.op == "reshape":
+            if node.op in ("reshape", "repeat"):
                 waiting += consumers[node.name]
             else:
                 found.append(node)
@@ -124,21 +140,56 @@ class _Fold:
             changed[reader.name] = replace(reader, params=names)
         return self._without_affine(changed, arrays)
 
-    def _into_readers(self, synapses: list[Node], scale: NDArray[Any]) -> Graph:
+    def _into_readers(
+        self, synapses: list[Node], scale: NDArray[Any], shift: NDArray[Any]
+    ) -> Graph:
+        """W (s · x + t) + b = (W s) x + (W t + b): where zeros are padded, t is not there."""
         changed: dict[str, Node] = {}
         arrays: dict[str, NDArray[Any]] = {}
         for synapse in synapses:
-            weight = self.graph.params[synapse.params[0]]
-            if scale.size > 1 and synapse.op == "conv2d" and synapse["groups"] > 1:
-                raise UnsupportedPatternError(
-                    f"{self.affine.name} scales the channels of the grouped {synapse.name}",
-                    where=self.affine.origin,
-                    fix="scale by one value, or directly behind a convolution",
-                )
-            name = f"{synapse.name}.weight_of_scaled"
-            arrays[name] = weight * scale.reshape(1, -1, *[1] * (weight.ndim - 2))
-            changed[synapse.name] = replace(synapse, params=(name, *synapse.params[1:]))
+            weight, bias = self.graph.arrays(synapse)
+            source = self.graph.node(synapse.inputs[0]).output
+            groups = synapse["groups"] if synapse.op == "conv2d" else 1
+            rows = weight.reshape(groups, len(weight) // groups, weight.shape[1], -1)
+            scales, shifts = (
+                np.broadcast_to(v, source.channels).reshape(groups, 1, -1, 1)
+                for v in (scale, shift)
+            )
+            names = (f"{synapse.name}.weight_of_scaled", f"{synapse.name}.bias_of_shifted")
+            arrays[names[0]] = (rows * scales).reshape(weight.shape)
+            if shift.any() and synapse.op == "conv2d" and any(synapse["padding"]):
+                plane = shifts.reshape(-1, *[1] * (len(source.shape) - 1))
+                constant = np.broadcast_to(plane, source.shape)
+                total = OPS[synapse.op].dense(synapse, [constant], [weight, bias])
+                arrays[names[1]] = total.reshape(-1, *synapse.output.plane)
+            else:
+                added = (rows * shifts).sum((2, 3)).reshape(-1, *[1] * (bias.ndim - 1))
+                arrays[names[1]] = bias + added
+            changed[synapse.name] = replace(synapse, params=names)
         return self._without_affine(changed, arrays)
+
+    def _through_wiring(self, wiring: Node, scale: NDArray[Any], shift: NDArray[Any]) -> Graph:
+        """The same affine on everything that is concatenated, enlarged or pooled."""
+        nodes: dict[str, Node] = {}
+        arrays = dict(self.graph.params)
+        for name, node in self._without_affine({}, {}).by_name().items():
+            if name != wiring.name:
+                nodes[name] = node
+                continue
+            first, inputs = 0, []
+            for i, source in enumerate(wiring.inputs):
+                output = self.graph.node(source).output
+                part = slice(first, first := first + output.channels)
+                branch = f"{self.affine.name}.on{i}"
+                params = (f"{branch}.scale", f"{branch}.shift")
+                vectors = (np.broadcast_to(v, wiring.output.channels) for v in (scale, shift))
+                arrays |= {p: v[part].copy() for p, v in zip(params, vectors, strict=True)}
+                real = replace(output, dtype=DType.FLOAT32, levels=0)
+                nodes[branch] = Node(branch, "affine", (source,), params, real, self.affine.origin)
+                inputs.append(branch)
+            real = replace(node.output, dtype=DType.FLOAT32, levels=0)
+            nodes[name] = replace(node, inputs=tuple(inputs), output=real)
+        return self.graph.rebuilt(nodes, arrays)
 
     def _into_branches(self, total: Node, scale: NDArray[Any], shift: NDArray[Any]) -> Graph:
         """Scale · (a + b) + shift = (scale · a + shift) + scale · b."""
@@ -160,3 +211,13 @@ class _Fold:
                 branches.append(branch)
             nodes[name] = replace(node, inputs=(branches[0], branches[1]))
         return self.graph.rebuilt(nodes, arrays)
+
+
+def _takes(neuron: Node, scale: NDArray[Any], shift: NDArray[Any]) -> bool:
+    """Whether a neuron can see its current scaled and shifted.
+
+    One that remembers subtracts its counts from it, which must be of a power of two.
+    """
+    if not leak_shift(neuron):
+        return bool((scale > 0).all())
+    return bool((np.frexp(scale)[0] == 0.5).all()) and not shift.any()  # noqa: PLR2004

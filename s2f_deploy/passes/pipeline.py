@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,8 +17,11 @@ from s2f_deploy.ir.verify import verify
 from s2f_deploy.passes.decompose import decompose
 from s2f_deploy.passes.fold_affines import fold_affines
 from s2f_deploy.passes.fold_norms import fold_norms
+from s2f_deploy.passes.fold_pads import fold_pads
 from s2f_deploy.passes.merge_convolutions import merge_convolutions
+from s2f_deploy.passes.place_neurons import place_neurons
 from s2f_deploy.passes.quantise import WeightFormat, quantise
+from s2f_deploy.passes.repeat_late import repeat_late
 from s2f_deploy.passes.to_events import to_events, to_integer
 from s2f_deploy.passes.to_fixed_point import to_fixed_point
 
@@ -25,14 +29,21 @@ Pass = Callable[[Graph], Graph]
 Arithmetic = Literal["float32", "int16", "int8"]
 WEIGHT_BITS = {"int16": 16, "int8": 8}
 
-INTEGER_PASSES: Sequence[Pass] = (
+FOLDING_PASSES: Sequence[Pass] = (
+    place_neurons,
+    repeat_late,
     decompose,
     fold_norms,
     fold_affines,
-    merge_convolutions,
-    to_integer,
+    fold_pads,
 )
+INTEGER_PASSES: Sequence[Pass] = (*FOLDING_PASSES, merge_convolutions, to_integer)
 EVENT_PASSES: Sequence[Pass] = (*INTEGER_PASSES, to_events)
+
+
+def integer_passes(*, keep_chains: bool) -> Sequence[Pass]:
+    """As ``INTEGER_PASSES``, or with convolutions that follow each other left as they are."""
+    return (*FOLDING_PASSES, to_integer) if keep_chains else INTEGER_PASSES
 
 
 def run_passes(graph: Graph, passes: Sequence[Pass]) -> Graph:
@@ -43,12 +54,23 @@ def run_passes(graph: Graph, passes: Sequence[Pass]) -> Graph:
     return graph
 
 
+def float_network(content: bytes, name: str) -> Graph:
+    """The FLOAT graph of an ONNX model, its neurons where lowering lets them fire.
+
+    Raises:
+        ArtefactError: the bytes are no valid ONNX model.
+        UnsupportedPatternError: an operator has no place in a spiking network.
+    """
+    return place_neurons(import_onnx(content, name))
+
+
 def lower(
     path: str | os.PathLike[str],
     arithmetic: Arithmetic = "float32",
     *,
     calibration: NDArray[np.float32] | None = None,
     layers: Sequence[tuple[str, Arithmetic]] = (),
+    keep_chains: bool = False,
 ) -> Graph:
     """The EVENT graph of an ONNX file.
 
@@ -58,6 +80,9 @@ def lower(
         calibration: float32[B, C, H, W], images as the network takes them, on which integer
             weights are chosen; None to choose by the weights alone.
         layers: patterns of layer names whose weights have another width than the others'.
+        keep_chains: leave convolutions without a neuron between them as they are, with fewer
+            weights: the later ones then multiply real values, which is counted as such. Otherwise
+            each chain becomes one kernel that spikes alone drive.
 
     Raises:
         ArtefactError: the file is missing or no ONNX model.
@@ -67,7 +92,9 @@ def lower(
     """
     content = read_model(path)
     name = "".join(Path(path).stem.split()) or "network"
-    return lower_content(content, name, arithmetic, calibration=calibration, layers=layers)
+    return lower_content(
+        content, name, arithmetic, calibration=calibration, layers=layers, keep_chains=keep_chains
+    )
 
 
 def lower_content(
@@ -77,6 +104,7 @@ def lower_content(
     *,
     calibration: NDArray[Any] | None = None,
     layers: Sequence[tuple[str, Arithmetic]] = (),
+    keep_chains: bool = False,
 ) -> Graph:
     """The EVENT graph of an ONNX model in memory; see ``lower``."""
     wanted = [kind for _, kind in layers] + ([] if arithmetic == "float32" else [arithmetic])
@@ -85,19 +113,16 @@ def lower_content(
         wrong = (*unknown, arithmetic)[0]
         raise ValueError(f"arithmetic {wrong!r} is not {', '.join(WEIGHT_BITS)}")
     graph = import_onnx(content, name)
+    folding = integer_passes(keep_chains=keep_chains)
+    lowest = partial(to_events, keep_chains=keep_chains)
     if arithmetic == "float32":
         if layers:
             raise ValueError("layers of float32 weights cannot have integer ones among them")
-        return run_passes(graph, EVENT_PASSES)
+        return run_passes(graph, (*folding, lowest))
     overrides = tuple((pattern, WEIGHT_BITS[kind]) for pattern, kind in layers)
     weights = WeightFormat(WEIGHT_BITS[arithmetic], overrides)
-    return _deployed(run_passes(graph, INTEGER_PASSES), weights, calibration)
-
-
-def _deployed(graph: Graph, weights: WeightFormat, calibration: NDArray[Any] | None) -> Graph:
-    """The EVENT graph in integers, with the same network as float ONNX."""
-    quantised = quantise(graph, weights, calibration)
+    quantised = quantise(run_passes(graph, folding), weights, calibration)
     verify(quantised)
     fixed = run_passes(quantised, (to_fixed_point,))
     deployed = float_onnx(quantised, fixed)
-    return replace(run_passes(fixed, (to_events,)), deployed=deployed)
+    return replace(run_passes(fixed, (lowest,)), deployed=deployed)

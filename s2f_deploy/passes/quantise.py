@@ -8,7 +8,7 @@ of which is now a dyadic rational: `to_fixed_point` only has to name the integer
 Source: Nagel et al. 2019, arXiv:1906.04721 (bias correction); design, section 4.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2f_deploy.errors import InputError
-from s2f_deploy.ir.graph import DType, Graph, Node, through_wiring
+from s2f_deploy.ir.graph import DType, Graph, Node, wired_sources
 from s2f_deploy.ops import OPS
 from s2f_deploy.ops.elementwise import per_channel
+from s2f_deploy.passes.current_errors import mean_error, relative_error, shifted, spread
 from s2f_deploy.passes.grids import SYNAPSES, coarsened, finest_exponents, range_exponents
 
 IMAGE_BITS = {8: 11, 16: 14}
@@ -119,7 +120,7 @@ def _check(
                 where=graph.name,
                 fix=f"name one of {', '.join(node.name for node in synapses[:3])}, ...",
             )
-    shape = next(graph.select("input")).output.shape
+    shape = next(graph.select("input")).output.array_shape
     if calibration is not None and (calibration.shape[1:] != shape or not len(calibration)):
         raise InputError(
             f"calibration images are {list(calibration.shape)}, the network takes {list(shape)}",
@@ -146,7 +147,10 @@ class _Calibration:
         calibration: Array | None,
     ) -> None:
         self.graph, self.weights, self.exponents = graph, weights, exponents
-        self.images = [] if calibration is None else list(calibration.astype(np.float64))
+        shape = next(graph.select("input")).output.shape
+        # Every timestep is an image of its own to all but neurons.
+        frames = np.zeros((0, *shape)) if calibration is None else calibration.astype(np.float64)
+        self.images = list(frames.reshape(-1, *shape))
         self.changed: dict[str, Node] = {}
         self.arrays: dict[str, Array] = {}
         self.report: list[LayerGrid] = []
@@ -176,14 +180,13 @@ class _Calibration:
         if node.op == "input":
             return self.images, self._digitised(node)
         params = self.graph.arrays(node)
-        dense = OPS[node.op].dense
         if node.op == "attention":
             # Its width is not chosen yet.
             node = replace(node, output=replace(node.output, dtype=DType.INT64))
-        want = [dense(node, inputs, params) for inputs in trained]
+        want = self._computed(node, trained, params)
         if node.op in SYNAPSES:
             return want, self._quantise(node, want, trained, deployed)
-        got = [dense(node, inputs, params) for inputs in deployed]
+        got = self._computed(node, deployed, params)
         if node.op == "integer_fire":
             self.neurons += sum(counts.size for counts in want)
             pairs = zip(want, got, strict=True)
@@ -217,7 +220,7 @@ class _Calibration:
             # Half the grid, the largest weights cut off, where that is nearer.
             halved = _on_grid(weight, exponents - 1, bits)
             alternative = self._currents(node, trained, halved, bias)
-            better = _spread(want, alternative) < _spread(want, own)
+            better = spread(want, alternative) < spread(want, own)
             exponents = np.where(better, exponents - 1, exponents)
             rounded[better] = halved[better]
             own = [
@@ -226,17 +229,17 @@ class _Calibration:
             ]
         got = self._currents(node, deployed, rounded, bias)
         unit = exponents + self._unit_of_source(node)
-        correction = _mean_error(want, got)
+        correction = mean_error(want, got)
         steps = np.rint(np.ldexp(bias - per_channel(correction, bias), -per_channel(unit, bias)))
         snapped = np.ldexp(steps, per_channel(unit, bias))
-        got = [_shifted(current, snapped - bias) for current in got]
+        got = [shifted(current, snapped - bias) for current in got]
         names = (f"{node.name}.grid_weight", f"{node.name}.grid_bias")
         self.arrays |= dict(zip(names, (rounded, snapped), strict=True))
         self.changed[node.name] = replace(node, params=names)
         reached = np.ldexp(2.0 ** (bits - 1) - 0.5, exponents)
         cut = int(np.count_nonzero(np.abs(weight) > per_channel(reached, weight)))
         ends = (int(exponents.min()), int(exponents.max()))
-        errors = (_relative_error(want, own), _relative_error(want, got))
+        errors = (relative_error(want, own), relative_error(want, got))
         self.report.append(LayerGrid(node.name, bits, ends, cut, *errors))
         return got
 
@@ -247,13 +250,29 @@ class _Calibration:
 
     def _unit_of_source(self, node: Node) -> int:
         """Exponent of what the layer reads: of the image, or 0 for counts."""
-        source = through_wiring(self.graph.by_name(), node.inputs[0])
+        source, *_ = wired_sources(self.graph.by_name(), node.inputs[0])
         return self._image_exponents.get(source.name, 0)
 
     def _currents(
         self, node: Node, inputs: list[tuple[Array, ...]], weight: Array, bias: Array
     ) -> list[Array]:
-        return [OPS[node.op].dense(node, values, [weight, bias]) for values in inputs]
+        return self._computed(node, inputs, [weight, bias])
+
+    def _computed(
+        self, node: Node, inputs: list[tuple[Array, ...]], params: Sequence[Array]
+    ) -> list[Array]:
+        """Values of all images, timestep by timestep, from those of the inputs."""
+        op = OPS[node.op]
+        if not op.couples_time:
+            momentary = replace(node, output=replace(node.output, steps=1))
+            return [op.dense(momentary, values, params) for values in inputs]
+        steps = self.graph.node(node.inputs[0]).output.steps
+        found: list[Array] = []
+        for first in range(0, len(inputs), steps):
+            (source,) = zip(*inputs[first : first + steps], strict=True)
+            value = op.dense(node, [np.stack(source) if steps > 1 else source[0]], params)
+            found += list(value) if node.output.steps > 1 else [value]
+        return found
 
 
 def _on_grid(weight: Array, exponents: Array, bits: int) -> Array:
@@ -263,34 +282,3 @@ def _on_grid(weight: Array, exponents: Array, bits: int) -> Array:
     units = np.clip(np.rint(np.ldexp(weight, -rows)), -limit, limit)
     rounded: Array = np.ldexp(units, rows)
     return rounded
-
-
-def _errors(want: list[Array], got: list[Array]) -> Array:
-    """float64[O, N]: all differences, by channel."""
-    pairs = zip(want, got, strict=True)
-    return np.concatenate([(b - a).reshape(len(a), -1) for a, b in pairs], axis=1)
-
-
-def _spread(want: list[Array], got: list[Array]) -> Array:
-    """float64[O]: variance of the error; its mean the bias will take up."""
-    variance: Array = _errors(want, got).var(axis=1)
-    return variance
-
-
-def _mean_error(want: list[Array], got: list[Array]) -> Array:
-    return _errors(want, got).mean(axis=1) if want else np.zeros(1)
-
-
-def _shifted(current: Array, bias: Array) -> Array:
-    """Currents [O, ...] plus a bias [O] or a map of their shape."""
-    added = per_channel(bias, current) if bias.ndim == 1 else bias.reshape(current.shape)
-    shifted: Array = current + added
-    return shifted
-
-
-def _relative_error(want: list[Array], got: list[Array]) -> float | None:
-    if not want:
-        return None
-    signal = float(np.sqrt(np.mean([np.mean(np.square(x)) for x in want])))
-    error = float(np.sqrt(np.mean(np.square(_errors(want, got)))))
-    return error / signal if signal else 0.0

@@ -7,7 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2f_deploy.errors import UnsupportedPatternError
-from s2f_deploy.ir.graph import DType, Graph, Level, Node, TensorType, through_wiring
+from s2f_deploy.ir.bounds import intervals
+from s2f_deploy.ir.graph import WIRING, DType, Graph, Level, Node, TensorType, wired_sources
+from s2f_deploy.ops import infer_type
+from s2f_deploy.ops.neuron import leak_shift
+from s2f_deploy.ops.real_time import counts_per_unit, membrane_interval
 from s2f_deploy.passes.comparators import comparators
 from s2f_deploy.passes.to_fixed_point import EXACT_IN_DOUBLE
 
@@ -17,13 +21,14 @@ def to_integer(graph: Graph) -> Graph:
     return graph.rebuilt(graph.nodes, level=Level.INTEGER)
 
 
-def to_events(graph: Graph) -> Graph:
+def to_events(graph: Graph, *, keep_chains: bool = False) -> Graph:
     """Give every neuron its window and comparators, every synapse its weights as rows.
 
     A neuron's window opens after the windows of all its sources have closed: a spike cannot be
     taken back. Attention takes the cheaper of its two associations. Requires an INTEGER graph.
 
-    Weights that are no integers become float32.
+    Weights that are no integers become float32. Layers that multiply real values on the way to a
+    neuron are let through if ``keep_chains`` says so.
 
     Raises:
         UnsupportedPatternError: real values would be multiplied on the way to a neuron, or an
@@ -40,10 +45,12 @@ def to_events(graph: Graph) -> Graph:
             nodes[node.name] = _integrate_fire(graph, node, sources[0], window, params)
         elif node.op in ("conv2d", "linear"):
             nodes[node.name] = _synapse(graph, node, sources[0], params)
+            if nodes[node.name].op == node.op and not keep_chains:
+                _refuse_chain(graph, node)
         elif node.op == "attention":
             nodes[node.name] = _attention(node, sources)
-        elif node.op == "reshape":
-            output = replace(sources[0], shape=node.output.shape)
+        elif node.op in WIRING:
+            output = infer_type(node, sources, [])
             nodes[node.name] = replace(node, output=output)
         else:
             nodes[node.name] = node
@@ -60,9 +67,43 @@ def _integrate_fire(
 ) -> Node:
     scale, shift = graph.arrays(node) or (np.ones(1), np.zeros(1))
     name = f"{node.name}.comparators"
+    if leak_shift(node):
+        return _remembering(graph, node, membrane, window, params)
     params[name] = comparators(node, membrane.dtype, scale, shift)
     changed = replace(node, op="integrate_fire", params=(name,), attributes=())
     return changed.with_attributes(levels=node["levels"], window=window)
+
+
+def _remembering(
+    graph: Graph,
+    node: Node,
+    current: TensorType,
+    window: int,
+    params: dict[str, NDArray[Any]],
+) -> Node:
+    """A neuron of real time: comparators of its own, finer membrane, and what one count is."""
+    scale, _ = graph.arrays(node) or (np.ones(1), np.zeros(1))
+    shift, steps, wide, count = leak_shift(node), node.output.steps, current.dtype, 1 / scale
+    if wide.is_integer:
+        bits = np.rint(-np.log2(scale)).astype(np.int64)
+        by_channel = np.broadcast_to(bits, current.channels)
+        currents = intervals(graph)[node.inputs[0]]
+        bounds = membrane_interval(currents, node["levels"], by_channel, shift, steps)
+        wide = DType.INT32 if bounds.fits(DType.INT32) else DType.INT64
+        if bounds.reach >= EXACT_IN_DOUBLE:
+            raise UnsupportedPatternError(
+                f"the membranes of {node.name} can reach {bounds.reach:,}, which 53 bits do not "
+                "hold",
+                where=node.origin,
+                fix="use --weights int8, fewer timesteps or a smaller D",
+            )
+        count = bits.astype(np.uint8)
+        scale = counts_per_unit(bits, shift, steps)
+    names = (f"{node.name}.comparators", f"{node.name}.count")
+    params[names[0]] = comparators(node, wide, scale, np.zeros(1))
+    params[names[1]] = count if wide.is_integer else count.astype(np.float32)
+    changed = replace(node, op="integrate_fire", params=names, attributes=())
+    return changed.with_attributes(levels=node["levels"], window=window, leak_shift=shift)
 
 
 def _synapse(graph: Graph, node: Node, source: TensorType, params: dict[str, NDArray[Any]]) -> Node:
@@ -72,27 +113,32 @@ def _synapse(graph: Graph, node: Node, source: TensorType, params: dict[str, NDA
     if source.dtype is DType.COUNT:
         weight = weight.transpose(2, 3, 1, 0) if node.op == "conv2d" else weight.T
         node = replace(node, op=f"event_{node.op}")
-    elif not is_encoding(graph, node) and _feeds_neuron(graph, node):
-        raise UnsupportedPatternError(
-            f"{node.name} would multiply real values on the way to a neuron",
-            where=node.origin,
-            fix="put a neuron before it, or merge it with the layer that feeds it",
-        )
     names = (f"{node.name}.weight", f"{node.name}.bias")
     params |= dict(zip(names, (np.ascontiguousarray(weight), bias), strict=True))
     return replace(node, params=names)
 
 
+def _refuse_chain(graph: Graph, node: Node) -> None:
+    if not is_encoding(graph, node) and feeds_neuron(graph, node):
+        raise UnsupportedPatternError(
+            f"{node.name} would multiply real values on the way to a neuron",
+            where=node.origin,
+            fix="put a neuron before it, or merge it with the layer that feeds it",
+        )
+
+
 def is_encoding(graph: Graph, node: Node) -> bool:
-    """Whether a layer reads the image, be it digitised or as it is."""
-    return through_wiring(graph.by_name(), node.inputs[0]).op in ("input", "digitise")
+    """Whether a layer reads the image alone, be it digitised or as it is."""
+    sources = wired_sources(graph.by_name(), node.inputs[0])
+    return all(source.op in ("input", "digitise") for source in sources)
 
 
-def _feeds_neuron(graph: Graph, node: Node) -> bool:
+def feeds_neuron(graph: Graph, node: Node) -> bool:
+    """Whether what it computes reaches a neuron."""
     reached = {node.name}
     for later in graph.nodes:
         if reached.intersection(later.inputs):
-            if later.op == "integer_fire":
+            if later.op in ("integer_fire", "integrate_fire"):
                 return True
             reached.add(later.name)
     return False

@@ -12,6 +12,7 @@ from s2f_deploy.ir import dyadic
 from s2f_deploy.ir.bounds import interval_of
 from s2f_deploy.ir.graph import DType, Graph, Node, TensorType
 from s2f_deploy.ir.interval import Interval
+from s2f_deploy.ops.neuron import leak_shift
 
 EXACT_IN_DOUBLE = 2**53
 Array = NDArray[Any]
@@ -53,6 +54,11 @@ class _FixedPoint:
             "attention": self._attention,
             "sum_pool": self._same_grid,
             "reshape": self._same_grid,
+            "upsample": self._same_grid,
+            "repeat": self._same_grid,
+            "time_sum": self._same_grid,
+            "max_pool": self._same_grid,
+            "concat": self._concat,
         }
         for node in self.graph.nodes:
             rules.get(node.op, self._real)(node)
@@ -97,7 +103,7 @@ class _FixedPoint:
         try:
             whole, steps = dyadic.units(weight, unit - unit_in), dyadic.units(bias, unit)
         except ValueError as error:
-            raise _off_grid(node) from error
+            raise _too_wide(node, "so many units of its grid") from error
         names = (f"{node.name}.weight", f"{node.name}.bias")
         self.params |= dict(
             zip(names, (whole.astype(dyadic.smallest_type(whole)), steps), strict=True)
@@ -143,6 +149,11 @@ class _FixedPoint:
     def _neuron(self, node: Node) -> None:
         source = self._on_grid(node, node.inputs[0])
         scale, shift = self.graph.arrays(node) or (np.ones(1), np.zeros(1))
+        if leak_shift(node):
+            # One count must be a whole number of units: it is subtracted from the membrane.
+            count = np.rint(-np.log2(scale)).astype(np.int32)
+            finer = np.minimum(self.exponents[source], count)
+            source = self._aligned(source, finer, self.nodes[source].output.dtype)
         names = (f"{node.name}.scale", f"{node.name}.shift")
         scaled = np.ldexp(scale, self.exponents[source])
         self.params |= dict(zip(names, (scaled, shift), strict=True))
@@ -164,6 +175,21 @@ class _FixedPoint:
             wired = replace(node, name=name, inputs=(source,), output=output)
             self._put(wired, self.exponents[source])
         self._put(node, exponents)
+
+    def _concat(self, node: Node) -> None:
+        """Every channel stays on its grid; the widest type serves all. Counts stay counts."""
+        if node.output.dtype is DType.COUNT:
+            self._put(node)
+            return
+        if not all(name in self.exponents or name in self.digitised for name in node.inputs):
+            self._real(node)
+            return
+        parts = [self._on_grid(node, name) for name in node.inputs]
+        kinds = [self.nodes[name].output.dtype for name in parts]
+        wide = DType.INT64 if DType.INT64 in kinds else DType.INT32
+        inputs = tuple(self._aligned(name, self.exponents[name], wide) for name in parts)
+        exponents = np.concatenate([self.exponents[name] for name in parts])
+        self._put(replace(node, inputs=inputs, output=replace(node.output, dtype=wide)), exponents)
 
     def _real(self, node: Node) -> None:
         """The host's own: integers are read out before it."""
@@ -197,13 +223,17 @@ def _typed(node: Node, interval: Interval, sources: list[DType]) -> TensorType:
 def _integer_type(node: Node, interval: Interval, sources: list[DType]) -> DType:
     """The narrowest type that holds the bounds and is no narrower than the sources'."""
     if interval.reach >= EXACT_IN_DOUBLE:
-        raise UnsupportedPatternError(
-            f"the sums of {node.name} can reach {interval.reach:,}, which 53 bits do not hold",
-            where=node.origin,
-            fix="use --weights int8, a smaller image or a smaller D",
-        )
+        raise _too_wide(node, f"{interval.reach:,}")
     wide = node.output.dtype is DType.INT64 or DType.INT64 in sources
     return DType.INT64 if wide or not interval.fits(DType.INT32) else DType.INT32
+
+
+def _too_wide(node: Node, reached: str) -> UnsupportedPatternError:
+    return UnsupportedPatternError(
+        f"the sums of {node.name} can reach {reached}, which 53 bits do not hold",
+        where=node.origin,
+        fix="use --weights int8, a smaller image or a smaller D; do not keep chains",
+    )
 
 
 def _off_grid(node: Node) -> UnsupportedPatternError:

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from s2f_deploy.frontend.import_onnx import import_onnx
 from s2f_deploy.ir.graph import DType, Graph, Level, Node, TensorType, attributes
 from s2f_deploy.ops.neuron import round_counts
-from s2f_deploy.passes.pipeline import EVENT_PASSES, run_passes
+from s2f_deploy.passes.pipeline import EVENT_PASSES, float_network, run_passes
 from s2f_sim.error_bounds import (
     ROUNDING,
-    Traced,
     gamma,
     reference_bound,
     spike_bound,
@@ -24,6 +23,7 @@ from s2f_sim.error_bounds import (
 )
 from s2f_sim.float_reference import FloatReference
 from s2f_sim.spike_roundings import spike_roundings
+from s2f_sim.traced import Traced
 
 Array = NDArray[Any]
 INPUTS, OUTPUTS = 24, 3
@@ -168,7 +168,7 @@ def test_traced_membrane_is_exact_but_for_the_rounding_of_float64(drawn: Drawn) 
 @settings(max_examples=40)
 @given(networks())
 def test_dyadic_networks_have_bound_zero_everywhere(network: RandomNetwork) -> None:
-    graph = import_onnx(network.onnx, "net")
+    graph = float_network(network.onnx, "net")
     expected = FloatReference(graph, threads=1).run(network.image[0])
     roundings = spike_roundings(run_passes(graph, EVENT_PASSES), expected.counts)
     for node, membrane in trace(graph, network.image[0], expected.counts):

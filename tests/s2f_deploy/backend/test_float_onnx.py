@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from s2f_deploy.backend.exact_pieces import EXACT_IN_FLOAT, FEWEST_BITS, split
-from s2f_deploy.errors import UnsupportedPatternError
 from s2f_deploy.ir.graph import Graph
 from s2f_deploy.passes.pipeline import Arithmetic, lower_content
 from s2f_sim import Simulator
@@ -141,14 +140,21 @@ def test_matrices_behind_wide_sums_are_multiplied_in_double() -> None:
     assert equivalent(graph, image)
 
 
-def test_a_convolution_behind_wide_sums_is_refused_by_name() -> None:
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_a_convolution_behind_wide_sums_is_taken_tap_by_tap(groups: int) -> None:
     """No runtime has one in double precision."""
     builder = FixedBuilder(np.random.default_rng(2), 15, 1.0, "half_even")
-    builder.shapes["image"] = (2, 4, 4)
+    builder.shapes["image"] = (2, 4, 5)
     fired = builder.neuron(builder.convolve("image", 4))
-    output = builder.same(builder.same(fired, 8), 3)
-    with pytest.raises(UnsupportedPatternError, match="nt3 multiplies sums"):
-        lower_content(builder.model((2, 4, 4), output), "net", "int16")
+    summed = builder.same(fired, 8)
+    output = builder.convolve(
+        summed, 4 * groups, (3, 2), stride=(2, 1), pads=(1, 0, 0, 1), groups=groups
+    )
+    graph = lower_content(builder.model((2, 4, 5), output), "net", "int16")
+    last = list(graph.select("conv2d"))[-1].name
+    assert operators(graph)[f"{last}.piece0.tap5.product"] == "MatMul"
+    image = np.random.default_rng(1).standard_normal((2, 2, 4, 5)).astype(np.float32)
+    assert equivalent(graph, image)
 
 
 @pytest.mark.parametrize("tail", ["Softmax", ""])

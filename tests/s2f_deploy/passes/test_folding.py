@@ -11,9 +11,15 @@ from s2f_deploy import Graph, Node, S2FError, TensorType
 from s2f_deploy.frontend.import_onnx import import_onnx
 from s2f_deploy.ir.bounds import intervals
 from s2f_deploy.ir.graph import DType, Level, attributes
-from s2f_deploy.passes.pipeline import EVENT_PASSES, INTEGER_PASSES, run_passes
+from s2f_deploy.passes.pipeline import (
+    EVENT_PASSES,
+    INTEGER_PASSES,
+    Arithmetic,
+    lower_content,
+    run_passes,
+)
 from s2f_deploy.passes.to_events import to_events
-from s2f_sim import Simulator, simulate
+from s2f_sim import Simulator, simulate, verify
 
 IMAGE = (2, 5, 4)
 
@@ -103,6 +109,7 @@ def batch_norm(made: NetworkBuilder) -> str:
     [
         after_convolution,
         on_a_sum,
+        before_weights,
         chain,
         chain_with_border,
         strided_chain_with_border,
@@ -122,9 +129,67 @@ def test_a_merged_chain_is_one_layer_with_a_bias_map_at_the_border() -> None:
     assert sorted(biases.values()) == [1, 3]
 
 
-def test_a_scale_between_a_neuron_and_its_weights_is_refused() -> None:
+def separable(made: NetworkBuilder) -> str:
+    return made.separable(spikes(made), 6)
+
+
+def repeated(made: NetworkBuilder) -> str:
+    """Without a bias of the first layer: only the norm behind the padding shifts."""
+    fired = spikes(made)
+    first = made.conv(fired, 4, 1, 1, 0, 1)
+    made.arrays[made.nodes[-1].input[2]][:] = 0
+    y = made.conv(made.normalised(made.padded(first)), 4, 3, 1, 0, 4)
+    return made.normalised(made.conv(y, 6, 1, 1, 0, 1))
+
+
+@pytest.mark.parametrize("network", [separable, repeated])
+def test_published_chains_become_one_kernel_with_one_bias(
+    network: Callable[[NetworkBuilder], str],
+) -> None:
     made = builder()
-    current = before_weights(made)
+    graph = check(made, network(made))
+    merged = [node for node in graph.select("event_conv2d") if node.output.channels == 6]
+    (layer,) = merged
+    rows, bias = graph.arrays(layer)
+    assert (rows.shape, bias.shape) == ((3, 3, 4, 6), (6,))
+    assert (layer["padding"], layer["groups"]) == ((1, 1, 1, 1), 1)
+
+
+@pytest.mark.parametrize("network", [separable, repeated, chain, chain_with_border])
+@pytest.mark.parametrize("arithmetic", ["float32", "int8"])
+def test_kept_chains_multiply_and_say_so(
+    network: Callable[[NetworkBuilder], str], arithmetic: Arithmetic
+) -> None:
+    made = builder()
+    output = made.conv(made.neuron(network(made)), 3, 1, 1, 0, 1)
+    content = made.model(IMAGE, output)
+    x = (np.random.default_rng(1).integers(-16, 17, (1, *IMAGE)) / 8).astype(np.float32)
+    merged, kept = (
+        lower_content(content, "net", arithmetic, keep_chains=keep) for keep in (False, True)
+    )
+    assert verify(kept, [x]).equivalent
+    runs = [simulate(graph, x) for graph in (merged, kept)]
+    chained = [{r.name: r for r in run.layers if r.kind == "chain"} for run in runs]
+    assert not chained[0]
+    for name, layer in chained[1].items():
+        assert layer.mac == layer.dense_mac > 0
+        assert kept.node(name).op == "conv2d"
+    for name, counts in runs[0].counts.items():
+        if arithmetic == "float32":
+            np.testing.assert_array_equal(runs[1].counts[name], counts)
+
+
+def test_padding_that_no_convolution_reads_is_refused() -> None:
+    made = builder()
+    padded = made.padded(made.conv(spikes(made), 4, 1, 1, 0, 1))
+    with pytest.raises(S2FError, match=r"reads what \S+ pads"):
+        check(made, padded)
+
+
+def test_a_neuron_that_is_added_without_weights_is_refused() -> None:
+    made = builder()
+    fired = spikes(made)
+    current = made.add("Add", [fired, made.conv(fired, 4, 1, 1, 0, 1)], (4, 5, 4))
     with pytest.raises(S2FError, match="without weights between"):
         check(made, current)
 

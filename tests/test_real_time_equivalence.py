@@ -1,0 +1,45 @@
+"""Several real timesteps: spikes, Python's integers and ONNX Runtime agree on every bit."""
+
+import os
+from typing import Any
+
+from deployed_runs import differences, run_deployed
+from hypothesis import given, settings
+from integer_networks import IntegerCase
+from numpy.typing import NDArray
+from real_time_networks import timed_networks
+from test_integer_equivalence import SLOW, check_accumulators, lowered
+
+from s2f_deploy.ir.graph import Graph
+from s2f_deploy.ir.text import parse_graph, print_graph
+from s2f_sim.counting import Counter
+from s2f_sim.engine import Walk
+from s2f_sim.reference import ReferenceEngine
+from s2f_sim.run import Run
+
+DRAWS = int(os.environ.get("S2F_DRAWS", "480")) // 8
+LEVELS = 15
+
+
+def walked(graph: Graph, sample: NDArray[Any]) -> Run:
+    """One sample by the dense reference."""
+    walk = Walk(graph, ReferenceEngine(graph), LEVELS)
+    walk.run(sample, {})
+    outputs = {name: value[None] for name, value in walk.outputs.items()}
+    counts = {name: value[None] for name, value in walk.counts.items()}
+    layers = Counter(graph).count(walk.spikes, LEVELS)
+    return Run(outputs, counts, layers, LEVELS, LEVELS, 1, 1, "reference", 0.0)
+
+
+@settings(max_examples=DRAWS, suppress_health_check=SLOW)
+@given(timed_networks())
+def test_any_network_is_the_same_in_spikes_and_in_floats(case: IntegerCase) -> None:
+    graph = lowered(case)
+    assert parse_graph(print_graph(graph)).nodes == graph.nodes
+    for sample in case.samples:
+        run = walked(graph, sample)
+        for optimised in (False, True):
+            deployed = run_deployed(graph, sample[None], optimised=optimised)
+            assert differences(run, deployed) == []
+        if not any(graph.select("host")):
+            check_accumulators(graph, sample)
