@@ -2,22 +2,47 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from s2f_deploy.ir.graph import Graph, Node, through_wiring
+from s2f_deploy.ir.graph import WIRING, Graph, Node
 from s2f_deploy.ops import OPS
+from s2f_deploy.ops.max_pool import comparisons
+from s2f_deploy.ops.upsample import spread
+from s2f_deploy.passes.to_events import feeds_neuron, is_encoding
+from s2f_sim.kernels.spike_counting import add_reached
 from s2f_sim.run import Kind, LayerCounts
 
 
 @dataclass(frozen=True, slots=True)
 class _Synapses:
-    """A layer's constant part, and int64[positions]: the synapses each of its spikes reaches."""
+    """A layer's constant part, and int64[positions]: the synapses each spike it reads reaches."""
 
     constant: LayerCounts
     sources: tuple[tuple[str, NDArray[Any]], ...] = ()
+
+
+class _Trains:
+    """Spikes of one sample, int64[timesteps, positions] of whatever gives spikes."""
+
+    def __init__(self, nodes: Mapping[str, Node], fired: Mapping[str, NDArray[Any]]) -> None:
+        self._nodes, self._known = nodes, dict(fired)
+
+    def of(self, name: str) -> NDArray[Any]:
+        """Of a population, or as wiring shows them; an OR of trains is a train of its own."""
+        if name not in self._known:
+            node = self._nodes[name]
+            assert node.op != "max_pool", f"the engine did not record the train of {name}"
+            trains = [self.of(source) for source in node.inputs]
+            if node.op == "upsample":
+                shown = spread(node, self._nodes[node.inputs[0]].output, trains[0])
+            else:
+                shown = np.sum(trains, axis=0)
+            self._known[name] = shown
+        return self._known[name]
 
 
 class Counter:
@@ -26,24 +51,24 @@ class Counter:
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._nodes = graph.by_name()
+        self._seen: set[str] = set()
         self._layers = [layer for node in graph.nodes if (layer := self._layer(node)) is not None]
 
     def count(self, spikes: Mapping[str, NDArray[Any]], timesteps: int) -> tuple[LayerCounts, ...]:
         """Work of one sample.
 
         Args:
-            spikes: int64[timesteps, positions] of every neuron layer.
-            timesteps: K.
+            spikes: int64[timesteps, positions] of every neuron layer and every pooled one.
+            timesteps: K; trains of several real timesteps are as many times as long.
         """
-        return tuple(_counted(layer, spikes, timesteps) for layer in self._layers)
+        trains = _Trains(self._nodes, spikes)
+        return tuple(_counted(layer, trains, timesteps) for layer in self._layers)
 
     def _layer(self, node: Node) -> _Synapses | None:
         if node.op in ("event_conv2d", "event_linear"):
             return self._synapse(node)
         if node.op in ("conv2d", "linear", "affine"):
-            source = through_wiring(self._nodes, node.inputs[0])
-            first = source.op in ("input", "digitise")
-            return self._multiplying(node, "encoding" if first else "readout")
+            return self._multiplying(node, self._kind(node))
         if node.op == "attention":
             return self._attention(node)
         if node.op == "host":
@@ -61,23 +86,30 @@ class Counter:
         op = OPS[node.op]
         assert op.dense_macs is not None
         assert op.padded_macs is not None
+        steps = node.output.steps
         return LayerCounts(
             node.name,
             kind,
             node.output.shape,
             1,
-            dense_mac=op.dense_macs(node, types, arrays),
-            padded_mac=op.padded_macs(node, types, arrays),
+            dense_mac=steps * op.dense_macs(node, types, arrays),
+            padded_mac=steps * op.padded_macs(node, types, arrays),
         )
 
     def _synapse(self, node: Node) -> _Synapses:
-        source = through_wiring(self._nodes, node.inputs[0])
         fan_out = OPS[node.op].fan_out
         assert fan_out is not None
         read = self._nodes[node.inputs[0]].output
         reached = fan_out(node, read, self._graph.arrays(node))
-        constant = replace(self._constant(node, "synapse"), inputs=read.channels * read.positions)
-        return _Synapses(constant, ((source.name, reached),))
+        inputs = read.steps * read.channels * read.positions
+        constant = replace(self._constant(node, "synapse"), inputs=inputs)
+        return _Synapses(constant, ((node.inputs[0], reached),))
+
+    def _kind(self, node: Node) -> Kind:
+        """What a layer that multiplies does it for."""
+        if is_encoding(self._graph, node):
+            return "encoding"
+        return "chain" if feeds_neuron(self._graph, node) else "readout"
 
     def _multiplying(self, node: Node, kind: Kind) -> _Synapses:
         constant = self._constant(node, kind)
@@ -85,7 +117,7 @@ class Counter:
 
     def _attention(self, node: Node) -> _Synapses:
         """Additions per spike: N for keys and values of (q kᵀ) v, d_v for queries and keys else."""
-        query, key, value = (through_wiring(self._nodes, name) for name in node.inputs)
+        query, key, value = (self._nodes[name] for name in node.inputs)
         tokens = query.output.positions
         if node["association"] == "qk_v":
             events, additions = (key, value), tokens
@@ -97,31 +129,42 @@ class Counter:
         return _Synapses(constant, tuple((event.name, reached) for event in events))
 
     def _membrane_adds(self, neuron: Node) -> int:
-        """Additions of the sums that this neuron is the first to see."""
-        node, adds = self._nodes[neuron.inputs[0]], 0
-        while node.op in ("reshape", "add", "sum_pool", "align"):
-            source = self._nodes[node.inputs[0]]
+        """Additions and comparisons of sums that this neuron is the first to see."""
+        waiting, adds = [neuron.inputs[0]], 0
+        while waiting:
+            node = self._nodes[waiting.pop()]
+            if node.name in self._seen or node.op not in _OF_MEMBRANES:
+                continue
+            self._seen.add(node.name)
+            waiting += node.inputs
             if node.op == "add":
-                return adds + node.output.channels * node.output.positions
-            if node.op == "sum_pool":
-                adds += source.output.channels * (source.output.positions - 1)
-            node = source
+                adds += node.output.steps * node.output.channels * node.output.positions
+            elif node.op == "sum_pool":
+                source = self._nodes[node.inputs[0]].output
+                adds += source.steps * source.channels * (source.positions - 1)
+            elif node.op == "max_pool":
+                adds += node.output.steps * comparisons(node)
         return adds
 
 
-def _counted(layer: _Synapses, spikes: Mapping[str, NDArray[Any]], timesteps: int) -> LayerCounts:
+_OF_MEMBRANES = WIRING | {"add", "sum_pool", "align", "repeat"}
+
+
+def _counted(layer: _Synapses, trains: _Trains, timesteps: int) -> LayerCounts:
     if not layer.sources:
         return layer.constant
-    arrived = sum(spikes[name].sum(1) for name, _ in layer.sources)
-    totals = tuple(int(n) for n in np.asarray(arrived))
-    if layer.constant.kind == "neuron":
-        neurons = int(np.prod(layer.constant.shape))
-        return replace(
-            layer.constant, spikes_by_timestep=totals, neuron_updates=neurons * timesteps
-        )
-    accumulated = sum(spikes[name] @ reached for name, reached in layer.sources)
-    ac = tuple(int(n) for n in np.asarray(accumulated))
-    return replace(layer.constant, spikes_by_timestep=totals, ac_by_timestep=ac)
+    trains_read = [(trains.of(name), reached) for name, reached in layer.sources]
+    length = len(trains_read[0][0])
+    assert length % timesteps == 0
+    totals = np.zeros((2, length), np.int64)
+    for train, reached in trains_read:
+        add_reached(train, reached, totals)
+    arrived, accumulated = (tuple(row) for row in totals.tolist())
+    constant = layer.constant
+    if constant.kind == "neuron":
+        updates = prod(constant.shape) * length
+        return replace(constant, spikes_by_timestep=arrived, neuron_updates=updates)
+    return replace(constant, spikes_by_timestep=arrived, ac_by_timestep=accumulated)
 
 
 def add_samples(

@@ -1,27 +1,45 @@
-"""What the simulator asks of an engine, and the walk over the graph that both share."""
+"""What the simulator asks of an engine, and the walk over the graph that all share."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
 from s2f_deploy.ir.graph import Graph, Node
+from s2f_sim.fusion import Step
 
 
 class Engine(Protocol):
-    """Executes single nodes; how it lays its values out is its own business."""
+    """Executes steps; how it lays its values out is its own business."""
+
+    @property
+    def steps(self) -> Sequence[Step]:
+        """What there is to do, in order."""
 
     def from_array(self, node: Node, array: NDArray[Any]) -> Any:
         """The engine's form of a value T[C, ...]: an image, or counts to be handed on."""
 
     def to_array(self, node: Node, value: Any) -> NDArray[Any]:
-        """The value of ``node`` as T[C, ...], of the node's shape."""
+        """The value of ``node`` as T[C, ...], of the node's shape; may be a view."""
 
-    def step(self, node: Node, inputs: list[Any], timesteps: int) -> Any:
-        """Run one node. A neuron fires in its first ``timesteps`` timesteps only."""
+    def run(
+        self, step: Step, values: Mapping[str, Any], timesteps: int
+    ) -> tuple[Any, Any, NDArray[Any] | None]:
+        """Do one step.
+
+        Args:
+            step: one of ``steps``.
+            values: by name, whatever the step reads.
+            timesteps: a neuron fires in its first ``timesteps`` timesteps only.
+
+        Returns:
+            The values of ``step.membrane`` and ``step.neuron``, None for what is None, and the
+            neuron's spikes if they are known.
+        """
 
     def spikes(self, node: Node, value: Any, timesteps: int) -> NDArray[Any]:
-        """int64[timesteps, positions]: spikes of a neuron layer per timestep and position."""
+        """Integers[T * timesteps, positions]: spikes per timestep and position."""
 
 
 class Walk:
@@ -29,8 +47,9 @@ class Walk:
 
     Attributes:
         outputs: results of the graph's outputs.
-        counts: uint8[C, ...] of every neuron, as it fired.
-        spikes: int64[timesteps, positions] of every neuron, as it was handed on.
+        counts: uint8[C, ...], or [T, C, ...], of every neuron, as it fired.
+        spikes: integers[T * timesteps, positions] of every neuron, as it was handed on, and of
+            every maximum of spikes.
     """
 
     def __init__(self, graph: Graph, engine: Engine, timesteps: int) -> None:
@@ -40,34 +59,39 @@ class Walk:
         self.spikes: dict[str, NDArray[Any]] = {}
 
     def run(self, image: NDArray[Any], forced: Mapping[str, NDArray[Any]]) -> None:
-        """Visit every node once; a value is dropped when its last reader has run.
+        """Take every step once; a value is dropped when its last reader has run.
 
         Args:
             image: float32 of the input's shape.
             forced: counts that replace what these neurons hand on.
         """
-        readers = {name: len(nodes) for name, nodes in self.graph.consumers().items()}
-        values: dict[str, Any] = {}
-        for node in self.graph.nodes:
-            if node.op == "input":
-                values[node.name] = self.engine.from_array(node, image)
-                continue
-            inputs = [values[name] for name in node.inputs]
-            values[node.name] = self._visit(node, inputs, forced)
-            for name in node.inputs:
-                readers[name] -= 1
-                if not readers[name]:
-                    del values[name]
+        readers = Counter(name for step in self.engine.steps for name in step.reads)
+        values: dict[str, Any] = {
+            node.name: self.engine.from_array(node, image) for node in self.graph.select("input")
+        }
+        for step in self.engine.steps:
+            if step.node.op == "output":
+                value = values[step.node.inputs[0]]
+                self.outputs[step.node.name] = self.engine.to_array(step.node, value)
+            else:
+                self._take(step, values, forced)
+            readers.subtract(step.reads)
+            for name in {name for name in step.reads if not readers[name]}:
+                del values[name]
 
-    def _visit(self, node: Node, inputs: list[Any], forced: Mapping[str, NDArray[Any]]) -> Any:
-        if node.op == "output":
-            (value,) = inputs
-            self.outputs[node.name] = self.engine.to_array(node, value)
-            return value
-        value = self.engine.step(node, inputs, self.timesteps)
-        if node.op == "integrate_fire":
-            self.counts[node.name] = self.engine.to_array(node, value)
-            if node.name in forced:
-                value = self.engine.from_array(node, forced[node.name])
-            self.spikes[node.name] = self.engine.spikes(node, value, self.timesteps)
-        return value
+    def _take(self, step: Step, values: dict[str, Any], forced: Mapping[str, NDArray[Any]]) -> None:
+        membrane, fired, spikes = self.engine.run(step, values, self.timesteps)
+        if step.membrane is not None:
+            values[step.membrane.name] = membrane
+            if step.membrane.op == "max_pool" and step.membrane.output.levels:
+                # An OR of spikes has trains of its own; other wiring shows those of its sources.
+                pooled = self.engine.spikes(step.membrane, membrane, self.timesteps)
+                self.spikes[step.membrane.name] = pooled
+        if (neuron := step.neuron) is None:
+            return
+        self.counts[neuron.name] = self.engine.to_array(neuron, fired)
+        if neuron.name in forced:
+            fired, spikes = self.engine.from_array(neuron, forced[neuron.name]), None
+        if spikes is None:
+            spikes = self.engine.spikes(neuron, fired, self.timesteps)
+        values[neuron.name], self.spikes[neuron.name] = fired, spikes

@@ -15,7 +15,7 @@ from s2f_deploy.ir.bounds import intervals
 from s2f_deploy.ir.graph import Graph, Level, Node, TensorType
 from s2f_deploy.ir.interval import Interval
 from s2f_deploy.ops import OPS
-from s2f_sim import attention, synapses
+from s2f_sim import attention, layout
 from s2f_sim.liveness import MEMBRANES, WIRING, LiveMembranes, live_membranes, membrane_bytes
 from s2f_sim.quantisation import Quantisation, stored_quantisation
 
@@ -47,8 +47,11 @@ class LayerInspection:
         name: of the node; for published networks the path of the module.
         op: its operation in the graph.
         kernel: what the ``events`` engine runs: ``rows``, ``convolution``, ``depthwise`` or
-            ``grouped`` accumulate, ``dense`` multiplies, ``qk_v`` or ``q_kv`` is the association
-            of an attention. None where there is no choice.
+            ``grouped`` accumulate, ``products`` or ``dense`` multiply, ``qk_v`` or ``q_kv`` is
+            the association of an attention. None where there is no choice.
+        together: outputs side by side that one row of weights serves; None unless accumulating.
+        lane: type in which rows are added up before they reach the accumulator; None likewise.
+        burst: rows added there at a time, so that no lane can overflow; None if none ever could.
         shape: of its output, one sample.
         window: from 1, in which these neurons fire; None unless they are neurons.
         levels: D, their largest count; None unless they are neurons.
@@ -66,9 +69,11 @@ class LayerInspection:
         comparator_bytes: of the comparators.
         grid_bytes: of the shifts and exponents that move between grids.
         membrane_bytes: of its output, at the accumulator's width.
-        event_bytes: what the ``events`` engine allocates to list the spikes it reads, see
-            `event_list_bytes`: 4 for each spike there could be, 64 for each list's overhang, 8
-            for each offset; of attention, one head's. What convolutions merge is not counted.
+        event_bytes: what a thread of the ``events`` engine allocates to list the spikes it
+            reads, see `list_bytes`: 4 for each spike there could be, 256 for each list's
+            overhang, 8 for each offset. Rows list some positions at a time, convolutions the
+            image rows under their kernel, and merge them; attention one head of a token, or one
+            channel of all.
     """
 
     name: str
@@ -79,6 +84,9 @@ class LayerInspection:
     levels: int | None = None
     weight_type: str | None = None
     weight_bits: int | None = None
+    together: int | None = None
+    lane: str | None = None
+    burst: int | None = None
     accumulator: str | None = None
     bound: int | None = None
     bits: int | None = None
@@ -215,13 +223,14 @@ def _layer(
     read = [types[name] for name in node.inputs]
     arrays = dict(zip(_ROLES.get(node.op, ()), graph.arrays(node), strict=False))
     weight = arrays.get("weight")
-    fires, sums = node.op == "integrate_fire", node.op in MEMBRANES
+    fires = node.op == "integrate_fire"
+    sums = node.op in MEMBRANES and not node.output.levels
     dense_macs = OPS[node.op].dense_macs if node.op in _ACCUMULATING else None
-    kernel, event_bytes = _kernel(node, read, weight)
+    execution = _execution(node, read, weight)
+    memory: dict[str, Any] = {f"{role}_bytes": array.nbytes for role, array in arrays.items()}
     return LayerInspection(
         name=node.name,
         op=node.op,
-        kernel=kernel,
         shape=node.output.shape,
         window=node["window"] if fires else None,
         levels=node["levels"] if fires else None,
@@ -234,22 +243,30 @@ def _layer(
         synapses=dense_macs(node, read, graph.arrays(node)) if dense_macs else 0,
         weights=0 if weight is None else weight.size,
         membrane_bytes=membrane_bytes(node),
-        event_bytes=event_bytes,
-        **{f"{role}_bytes": array.nbytes for role, array in arrays.items()},
+        **execution,
+        **memory,
     )
 
 
-def _kernel(
-    node: Node, read: list[TensorType], weight: NDArray[Any] | None
-) -> tuple[str | None, int]:
-    """What the ``events`` engine runs, and the bytes of its event lists."""
-    if node.op in _ACCUMULATING:
-        assert weight is not None
-        listed = synapses.largest_event_list_bytes(node, read[0], weight)
-        return synapses.choose_kernel(node, read[0], weight), listed
+def _execution(node: Node, read: list[TensorType], weight: NDArray[Any] | None) -> dict[str, Any]:
+    """What the ``events`` engine runs, in which lanes, and the bytes of its event lists."""
     if node.op == "attention":
-        return node["association"], attention.largest_event_list_bytes(node, *read)
-    return "dense" if node.op in _MULTIPLYING else None, 0
+        listed = attention.largest_event_list_bytes(node, *read)
+        return {"kernel": node["association"], "event_bytes": listed}
+    if node.op not in _ACCUMULATING:
+        products = node.op == "conv2d" and node["groups"] == 1
+        multiplies = "products" if products else "dense"
+        return {"kernel": multiplies if node.op in _MULTIPLYING else None}
+    assert weight is not None
+    chosen = layout.choose_layout(node, read[0], weight)
+    narrow = layout.narrow_sums(read[0], weight, chosen)
+    return {
+        "kernel": chosen.kernel,
+        "together": chosen.together,
+        "lane": narrow.dtype.name,
+        "burst": narrow.burst,
+        "event_bytes": layout.largest_event_list_bytes(node, read[0], weight, chosen),
+    }
 
 
 def _bits(weight: NDArray[Any]) -> int:

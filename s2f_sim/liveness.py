@@ -1,4 +1,7 @@
-"""How many membranes a graph holds at once, if they are dropped as the simulator drops them."""
+"""How many membranes a graph holds at once, if every sum is held until its last reader has run.
+
+The ``events`` engine holds fewer: sums that are fired at once are never held as a whole.
+"""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -19,6 +22,11 @@ MEMBRANES = frozenset(
         "add",
         "align",
         "sum_pool",
+        "concat",
+        "upsample",
+        "max_pool",
+        "repeat",
+        "time_sum",
     }
 )
 """Operations that give sums; others give spikes, or values for the host."""
@@ -33,15 +41,15 @@ class LiveMembranes:
 
 
 def membrane_bytes(node: Node) -> int:
-    """Of the sums that ``node`` gives, one sample, at the accumulator's width."""
-    if node.op not in MEMBRANES:
+    """Of the sums that ``node`` gives, one sample, at the accumulator's width; none of spikes."""
+    if node.op not in MEMBRANES or node.output.levels:
         return 0
     wide = node.output.dtype.array_type.itemsize
-    return node.output.channels * node.output.positions * wide
+    return node.output.steps * node.output.channels * node.output.positions * wide
 
 
 def live_membranes(graph: Graph) -> LiveMembranes:
-    """As in ``engine.Walk``, a value is dropped when its last reader has run."""
+    """As in ``engine.Walk`` node by node, a value is dropped when its last reader has run."""
     holder: dict[str, str] = {}
     dropped_at: dict[str, int] = {}
     for at, node in enumerate(graph.nodes):

@@ -12,12 +12,12 @@ from s2f_deploy.errors import InputError
 from s2f_deploy.ir.graph import Graph
 from s2f_sim.counting import Counter, add_samples
 from s2f_sim.engine import Engine, Walk
-from s2f_sim.events import EventsEngine
+from s2f_sim.events import ChooseLayout, EventsEngine
+from s2f_sim.layout import choose_layout
 from s2f_sim.reference import ReferenceEngine
 from s2f_sim.run import LayerCounts, Run
 
 EngineName = Literal["events", "reference"]
-SAMPLE_RANK = 3
 
 
 class Simulator:
@@ -27,14 +27,20 @@ class Simulator:
         graph: at EVENT level.
         engine: ``events`` accumulates spikes, ``reference`` computes densely.
         threads: of the ``events`` engine; all cores if None.
+        layout: how the ``events`` engine computes each synaptic layer, see `Layout`.
     """
 
     def __init__(
-        self, graph: Graph, engine: EngineName = "events", threads: int | None = None
+        self,
+        graph: Graph,
+        engine: EngineName = "events",
+        threads: int | None = None,
+        layout: ChooseLayout = choose_layout,
     ) -> None:
         self.graph, self.engine_name = graph, engine
+        events = engine == "events"
         self._engine: Engine = (
-            EventsEngine(graph, threads) if engine == "events" else ReferenceEngine(graph)
+            EventsEngine(graph, threads, layout) if events else ReferenceEngine(graph)
         )
         self._counter = Counter(graph)
         self._input = next(graph.select("input"))
@@ -82,8 +88,8 @@ class Simulator:
         )
 
     def _checked(self, x: NDArray[Any], timesteps: int) -> NDArray[np.float32]:
-        shape = self._input.output.shape
-        if x.ndim != SAMPLE_RANK + 1 or x.shape[1:] != shape or not len(x):
+        shape = self._input.output.array_shape
+        if x.shape[1:] != shape or not len(x):
             raise InputError(
                 f"the network takes float32[batch, {', '.join(map(str, shape))}], "
                 f"not {x.dtype}[{', '.join(map(str, x.shape))}]",
@@ -107,6 +113,9 @@ class Simulator:
 
 
 def _stacked(samples: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """Of one sample, views: whoever wants another memory layout may copy."""
+    if len(samples) == 1:
+        return {name: array[None] for name, array in samples[0].items()}
     return {name: np.stack([sample[name] for sample in samples]) for name in samples[0]}
 
 

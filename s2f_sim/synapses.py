@@ -1,170 +1,207 @@
 """Synaptic layers of the ``events`` engine: weights laid out once, accumulated ever after."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from s2f_deploy.ir.graph import Node, TensorType
 from s2f_sim.kernels.accumulate import accumulate_convolution, accumulate_rows
-from s2f_sim.kernels.aligned import aligned_rows, aligned_zeros
-from s2f_sim.kernels.depthwise import accumulate_depthwise
-from s2f_sim.kernels.events import build_events, event_capacity, event_list_bytes
+from s2f_sim.kernels.aligned import aligned_copy
+from s2f_sim.kernels.depthwise import PatchTable, accumulate_depthwise, patch_table
+from s2f_sim.kernels.finish import Finish, finish_positions
+from s2f_sim.kernels.multiply import LANES, multiply_convolution
+from s2f_sim.kernels.packing import CACHE_BYTES, PackedRows, pack_rows
+from s2f_sim.layout import Layout, narrowest_sum, tile_positions
 from s2f_sim.workers import Workers
 
 # Rough speeds of one core, only to judge whether a second thread pays.
-ACCUMULATIONS_PER_NS = 20.0
-NEURONS_LISTED_PER_NS = 1.0
-TYPICAL_COUNT = 0.5
+ACCUMULATIONS_PER_NS = 25.0
+PRODUCTS_PER_NS = 10.0
+TYPICAL_COUNT = 0.3
 
-Kernel = Literal["rows", "convolution", "depthwise", "grouped"]
-
-
-def _estimate_ns(positions: int, weight: NDArray[Any]) -> float:
-    return positions * weight.size * TYPICAL_COUNT / ACCUMULATIONS_PER_NS
+_FETCHES_PER_TILE = 4
 
 
 class Synapse(Protocol):
-    """Accumulates the spikes of one layer."""
+    """Accumulates the spikes of one layer, or multiplies the image, and finishes the sums."""
 
-    def accumulate(self, counts: NDArray[Any], workers: Workers) -> NDArray[Any]:
-        """Counts uint8[H, W, I] -> membranes [H', W', L] of the bias's type, bias included."""
+    @property
+    def bias(self) -> NDArray[Any]:
+        """T[1 or H' * W', O], for `Finish`."""
 
-
-def choose_kernel(node: Node, source: TensorType, rows: NDArray[Any]) -> Kernel:
-    """Which kernel accumulates one event_conv2d or event_linear; its shape decides."""
-    if node.op == "event_linear":
-        return "rows"
-    groups = node["groups"]
-    if rows.shape[2] == 1 and groups == rows.shape[3] == source.channels:
-        return "depthwise"
-    if groups > 1:
-        return "grouped"
-    pointwise = rows.shape[:2] == (1, 1) and node["stride"] == (1, 1) and not any(node["padding"])
-    return "rows" if pointwise else "convolution"
+    def accumulate(self, source: NDArray[Any], finish: Finish, workers: Workers) -> None:
+        """Counts uint8[H, W, I], or an image, become what ``finish`` says."""
 
 
-def prepare(node: Node, source: TensorType, arrays: Sequence[NDArray[Any]]) -> Synapse:
+def prepare(
+    node: Node, source: TensorType, arrays: Sequence[NDArray[Any]], layout: Layout
+) -> Synapse:
     """Lay out the weights of one event_conv2d or event_linear for its kernel."""
     rows, bias = arrays
-    plane, levels = node.output.plane, source.levels
-    kernel = choose_kernel(node, source, rows)
-    if kernel == "rows":
-        weight = aligned_rows(rows.reshape(rows.shape[-2:]))
-        return _Rows(plane, weight, _padded_bias(bias), levels)
-    if kernel == "grouped":
-        return _Grouped(_by_group(node, source, rows, bias), rows.shape[3] // node["groups"])
-    geometry = node["stride"], node["padding"][:2]
-    if kernel == "depthwise":
-        weight = aligned_rows(rows[:, :, 0, :])
-        return _Depthwise(plane, weight, _padded_bias(bias), levels, *geometry)
-    return _Convolution(plane, aligned_rows(rows), _padded_bias(bias), levels, *geometry)
-
-
-def largest_event_list_bytes(node: Node, source: TensorType, rows: NDArray[Any]) -> int:
-    """What one event_conv2d or event_linear allocates to list spikes, however many there are.
-
-    Lists are as long as if every neuron of the source spiked D times. Groups list theirs one
-    after the other; what convolutions merge from these lists is not counted.
-    """
-    (height, width), channels = source.plane, source.channels
-    match choose_kernel(node, source, rows):
+    if rows.ndim == 2:  # noqa: PLR2004 (linear: [I, O])
+        rows = rows[None, None]
+    match layout.kernel:
         case "rows":
-            height, width = source.positions, 1
+            packed = pack_rows(rows[0, 0], layout.cache_bytes)
+            return _Rows(packed, flat_bias(bias), source.levels)
         case "grouped":
-            channels //= node["groups"]
-    return event_list_bytes(height, width, channels, source.levels)
+            return _Grouped.of(node, source, rows, bias, layout)
+        case "depthwise":
+            return _Depthwise.of(node, source, rows, bias)
+        case _:
+            return _Convolution.of(node, source, rows, bias, layout)
 
 
-def _padded_bias(bias: NDArray[Any]) -> NDArray[Any]:
-    """Bias [O] or map [O, H, W] as [L] or [H, W, L]."""
-    return aligned_rows(bias if bias.ndim == 1 else bias.transpose(1, 2, 0))
+def prepare_products(
+    node: Node, arrays: Sequence[NDArray[Any]], largest_pixel: int | None
+) -> Synapse:
+    """Lay out the weights of a plain conv2d that multiplies.
+
+    Args:
+        node: of one group.
+        arrays: its weight and bias.
+        largest_pixel: bound of the integers it reads, if it reads integers and that is known.
+    """
+    weight, bias = arrays
+    lines = weight.transpose(2, 3, 1, 0).reshape(weight.shape[2], -1, weight.shape[0])
+    paired = largest_pixel is not None and largest_pixel <= np.iinfo(np.int16).max
+    odd = lines.shape[1] % 2 if paired else 0
+    lanes = -lines.shape[2] % LANES
+    rows = np.pad(lines.astype(bias.dtype), ((0, 0), (0, odd), (0, lanes)))
+    if paired:
+        narrow = rows.astype(np.int16)
+        rows = np.stack([narrow[:, ::2], narrow[:, 1::2]], axis=-1).view(np.int32)[..., 0]
+    padding = node["padding"]
+    kind = np.dtype(np.int16) if paired else bias.dtype
+    geometry = node["stride"], padding, node.output.plane
+    return _Products(aligned_copy(rows), flat_bias(bias), kind, *geometry)
 
 
-def list_events(
-    counts: NDArray[Any], levels: int, workers: Workers
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Event lists of counts uint8[H, W, C]: see ``build_events``."""
-    height, width, channels = counts.shape
-    index = np.empty(event_capacity(height, width, channels, levels), np.uint32)
-    first = np.empty((height, width + 1), np.int64)
-    workers.over_rows(
-        height,
-        lambda a, b: build_events(counts, a, b, index, first),
-        counts.size / NEURONS_LISTED_PER_NS,
-    )
-    return first, index
-
-
-def _membranes(plane: tuple[int, int], bias: NDArray[Any]) -> NDArray[Any]:
-    """Membranes [H, W, L] that hold their bias, [L] or [H, W, L]."""
-    membrane = aligned_zeros((*plane, bias.shape[-1]), bias.dtype)
-    membrane[:] = bias
-    return membrane
+def flat_bias(bias: NDArray[Any]) -> NDArray[Any]:
+    """Bias [O] or map [O, H, W] as [1, O] or [H * W, O]."""
+    # A copy of its own: kernels are compiled once more for arrays that are read-only.
+    return np.array(bias.reshape(bias.shape[0], -1).T, order="C")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Rows:
-    """Linear layers and 1x1 convolutions: weight [I, L], float32 or integers."""
+    """Linear layers and 1x1 convolutions."""
 
-    plane: tuple[int, int]
-    weight: NDArray[Any]
+    packed: PackedRows
     bias: NDArray[Any]
     levels: int
 
-    def accumulate(self, counts: NDArray[Any], workers: Workers) -> NDArray[Any]:
-        positions = counts.reshape(-1, 1, counts.shape[2])
-        first, index = list_events(positions, self.levels, workers)
-        membrane = _membranes(self.plane, self.bias)
-        target = membrane.reshape(-1, membrane.shape[2])
+    def accumulate(self, source: NDArray[Any], finish: Finish, workers: Workers) -> None:
+        counts = source.reshape(-1, source.shape[2])
+        packed, outputs = self.packed, self.bias.shape[1]
+        tile = min(tile_positions(outputs), len(counts))
+        arrays = (counts, self.levels, packed.lanes, packed.blocks, packed.burst, tile, finish)
         workers.over_rows(
-            len(target),
-            lambda a, b: accumulate_rows(first, index, self.weight, target, a, b),
-            _estimate_ns(len(target), self.weight),
+            len(counts),
+            lambda a, b: accumulate_rows(*arrays, a, b),
+            counts.size * outputs * TYPICAL_COUNT / ACCUMULATIONS_PER_NS,
         )
-        return membrane
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Convolution:
-    """Convolutions across all channels: weight [KH, KW, I, L], float32 or integers."""
+    """Convolutions across all channels."""
 
-    plane: tuple[int, int]
-    weight: NDArray[Any]
+    packed: PackedRows
     bias: NDArray[Any]
     levels: int
+    window: tuple[int, int, int]
     stride: tuple[int, int]
     padding: tuple[int, int]
+    plane: tuple[int, int]
+    synapses: int
 
-    def accumulate(self, counts: NDArray[Any], workers: Workers) -> NDArray[Any]:
-        first, index = list_events(counts, self.levels, workers)
-        membrane = _membranes(self.plane, self.bias)
-        arrays = (first, index, self.weight, membrane)
-        add = self._adding(counts.shape[2])
-        geometry = (self.stride, self.padding)
-        workers.over_rows(
-            self.plane[0],
-            lambda a, b: add(*arrays, *geometry, a, b),
-            _estimate_ns(self.plane[0] * self.plane[1], self.weight),
+    @classmethod
+    def of(
+        cls,
+        node: Node,
+        source: TensorType,
+        rows: NDArray[Any],
+        bias: NDArray[Any],
+        layout: Layout,
+    ) -> "_Convolution":
+        """Weights [KH, KW, I, O], of ``together`` outputs side by side in one row."""
+        together, (down, across) = layout.together, node["stride"]
+        height, width, channels, outputs = rows.shape
+        side = width + (together - 1) * across
+        wide = np.zeros((height, side, channels, together, outputs), rows.dtype)
+        for k in range(together):
+            wide[:, k * across : k * across + width, :, k] = rows
+        return cls(
+            pack_rows(wide.reshape(-1, together * outputs), layout.cache_bytes),
+            flat_bias(bias),
+            source.levels,
+            (height, side, together),
+            (down, across * together),
+            node["padding"][:2],
+            node.output.plane,
+            node.output.positions * rows.size,
         )
-        return membrane
 
-    def _adding(self, channels: int) -> Callable[..., None]:
-        """The kernel."""
-        del channels
-        return accumulate_convolution
+    def accumulate(self, source: NDArray[Any], finish: Finish, workers: Workers) -> None:
+        packed, (lines, columns) = self.packed, self.plane
+        arrays = (source, self.levels, packed.lanes, packed.blocks, packed.burst)
+        geometry = (self.window, self.stride, self.padding, columns, self._tile_columns())
+        workers.over_rows(
+            lines,
+            lambda a, b: accumulate_convolution(*arrays, *geometry, finish, a, b),
+            self.synapses * TYPICAL_COUNT / ACCUMULATIONS_PER_NS,
+        )
+
+    def _tile_columns(self) -> int:
+        """As many as leave room for a block of weights, or enough to pay for fetching it."""
+        columns, together = self.plane[1], self.window[2]
+        largest_block = self.packed.lanes.nbytes // len(self.packed.blocks)
+        tile = tile_positions(self.bias.shape[1])
+        tile = tile if largest_block <= CACHE_BYTES else _FETCHES_PER_TILE * tile
+        return min(-(-tile // together), -(-columns // together)) * together
 
 
-class _Depthwise(_Convolution):
-    """Depthwise convolutions: weight [KH, KW, L], float32 or integers."""
+@dataclass(frozen=True, eq=False, slots=True)
+class _Depthwise:
+    """Depthwise convolutions."""
 
-    __slots__ = ()
+    table: PatchTable
+    bias: NDArray[Any]
+    levels: int
+    kernel_height: int
+    padding: tuple[int, int]
+    plane: tuple[int, int]
+    synapses: int
 
-    def _adding(self, channels: int) -> Callable[..., None]:
-        return partial(accumulate_depthwise, channels)
+    @classmethod
+    def of(
+        cls, node: Node, source: TensorType, rows: NDArray[Any], bias: NDArray[Any]
+    ) -> "_Depthwise":
+        """Weights [KH, KW, 1, C], summed in the narrowest type that holds every sum of theirs."""
+        weight = rows[:, :, 0]
+        return cls(
+            patch_table(weight, node["stride"], narrowest_sum(weight, source.levels)),
+            flat_bias(bias),
+            source.levels,
+            weight.shape[0],
+            node["padding"][:2],
+            node.output.plane,
+            node.output.positions * weight.size,
+        )
+
+    def accumulate(self, source: NDArray[Any], finish: Finish, workers: Workers) -> None:
+        lines, columns = self.plane
+        arrays = (source, self.levels, self.table.patches, self.table.reach)
+        geometry = (self.kernel_height, self.padding, columns)
+        workers.over_rows(
+            lines,
+            lambda a, b: accumulate_depthwise(*arrays, *geometry, finish, a, b),
+            self.synapses * TYPICAL_COUNT / ACCUMULATIONS_PER_NS,
+        )
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -172,32 +209,75 @@ class _Grouped:
     """Convolutions in groups: one convolution per slice of the channels."""
 
     groups: tuple[_Convolution, ...]
-    outputs_per_group: int
+    bias: NDArray[Any]
 
-    def accumulate(self, counts: NDArray[Any], workers: Workers) -> NDArray[Any]:
-        parts = np.split(counts, len(self.groups), axis=2)
-        membranes = [
-            group.accumulate(np.ascontiguousarray(part), workers)
-            for group, part in zip(self.groups, parts, strict=True)
-        ]
-        unpadded = [membrane[:, :, : self.outputs_per_group] for membrane in membranes]
-        return aligned_rows(np.concatenate(unpadded, axis=2))
-
-
-def _by_group(
-    node: Node, source: TensorType, rows: NDArray[Any], bias: NDArray[Any]
-) -> tuple[_Convolution, ...]:
-    groups = node["groups"]
-    return tuple(
-        _Convolution(
-            node.output.plane,
-            aligned_rows(part),
-            _padded_bias(part_bias),
-            source.levels,
-            node["stride"],
-            node["padding"][:2],
+    @classmethod
+    def of(
+        cls,
+        node: Node,
+        source: TensorType,
+        rows: NDArray[Any],
+        bias: NDArray[Any],
+        layout: Layout,
+    ) -> "_Grouped":
+        """Weights [KH, KW, I / groups, O]."""
+        groups = node["groups"]
+        parts = zip(np.split(rows, groups, axis=3), np.split(bias, groups), strict=True)
+        return cls(
+            tuple(_Convolution.of(node, source, part, own, layout) for part, own in parts),
+            np.zeros((1, rows.shape[3]), bias.dtype),
         )
-        for part, part_bias in zip(
-            np.split(rows, groups, axis=3), np.split(bias, groups), strict=True
-        )
+
+    def accumulate(self, source: NDArray[Any], finish: Finish, workers: Workers) -> None:
+        parts = np.split(source, len(self.groups), axis=2)
+        sums = []
+        for group, part in zip(self.groups, parts, strict=True):
+            lines, columns = group.plane
+            membrane = np.empty((lines * columns, group.bias.shape[1]), self.bias.dtype)
+            group.accumulate(np.ascontiguousarray(part), only_sums(group.bias, membrane), workers)
+            sums.append(membrane)
+        finish_positions(np.concatenate(sums, axis=1), finish, 0, len(sums[0]))
+
+
+def only_sums(bias: NDArray[Any], membrane: NDArray[Any]) -> Finish:
+    """Nothing follows the sums: they are the membranes."""
+    none = bias[:0]
+    return Finish(
+        bias=bias,
+        scaled=False,
+        scale=none[:, 0],
+        added=False,
+        other=none,
+        other_scale=none[:, 0],
+        membrane=membrane,
+        comparators=none,
+        timesteps=0,
+        counts=np.empty((0, bias.shape[1]), np.uint8),
+        spikes=np.empty((0, 0), np.int32),
     )
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Products:
+    """The encoding layer; for its rows see `multiply_convolution`."""
+
+    rows: NDArray[Any]
+    bias: NDArray[Any]
+    pixel: np.dtype[Any]
+    stride: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    plane: tuple[int, int]
+
+    def accumulate(self, source: NDArray[Any], finish: Finish, workers: Workers) -> None:
+        top, left, bottom, right = self.padding
+        height, width, channels = source.shape
+        # One more column: the last pair may look beyond its window.
+        image = np.zeros((top + height + bottom, left + width + right + 1, channels), self.pixel)
+        image[top : top + height, left : left + width] = source
+        lines, columns = self.plane
+        arrays = (image.reshape(len(image), -1), self.rows, channels, self.stride, columns, finish)
+        workers.over_rows(
+            lines,
+            lambda a, b: multiply_convolution(*arrays, a, b),
+            lines * columns * self.rows.size / PRODUCTS_PER_NS,
+        )

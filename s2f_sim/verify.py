@@ -15,12 +15,9 @@ from s2f_deploy.errors import InputError
 from s2f_deploy.ir.graph import Graph
 from s2f_sim.deployed_report import DeployedReport
 from s2f_sim.simulator import EngineName
-from s2f_sim.verify_deployed import verify_deployed
-from s2f_sim.verify_float import verify_float
 from s2f_sim.verify_report import VerifyReport
 
 Progress = Callable[[int, int], None]
-SAMPLE_RANK = 3
 
 
 def verify(
@@ -35,8 +32,8 @@ def verify(
 
     Args:
         graph: at EVENT level, with its reference.
-        samples: float32[C, H, W] or float32[B, C, H, W] each, as the network takes them; read one
-            after the other.
+        samples: float32[C, H, W] or float32[B, C, H, W] each, as the network takes them, or with
+            a time axis in front of the channels; read one after the other.
         engine: the simulator's engine to verify.
         threads: of the simulator and of ONNX Runtime; their own defaults if None.
         progress: called as ``progress(done, total)`` with numbers of samples.
@@ -45,6 +42,10 @@ def verify(
         InputError: there is no sample, or one does not fit the network.
         ArtefactError: a stored network is damaged or another one.
     """
+    # Simulating needs no ONNX, which takes a fifth of a second to import.
+    from s2f_sim.verify_deployed import verify_deployed  # noqa: PLC0415
+    from s2f_sim.verify_float import verify_float  # noqa: PLC0415
+
     compare = verify_deployed if graph.deployed else verify_float
     total = len(samples) if isinstance(samples, Sized) else 0
     singles = _counted(_single_samples(graph, samples), total, progress)
@@ -62,13 +63,13 @@ def _counted(
 
 
 def _single_samples(graph: Graph, samples: Iterable[Any]) -> Iterator[NDArray[np.float32]]:
-    """Every sample as float32[C, H, W]."""
-    shape = next(graph.select("input")).output.shape
+    """Every sample as float32[C, H, W] or, of several frames, float32[T, C, H, W]."""
+    shape = next(graph.select("input")).output.array_shape
     found = False
     for position, given in enumerate(samples):
         batch = np.asarray(given)
-        batch = batch[None] if batch.ndim == SAMPLE_RANK else batch
-        fits = batch.ndim == SAMPLE_RANK + 1 and batch.shape[1:] == shape
+        batch = batch[None] if batch.ndim == len(shape) else batch
+        fits = batch.ndim == len(shape) + 1 and batch.shape[1:] == shape
         if not fits or not np.issubdtype(batch.dtype, np.floating):
             wrong = f"{np.asarray(given).dtype}{list(np.shape(given))}"
             raise _unfit(shape, f"not {wrong}", position)

@@ -140,6 +140,12 @@ def _export(
     import s2f_models  # noqa: PLC0415 (torch takes seconds, and ONNX files need none)
 
     model, info = s2f_models.load_checkpoint(checkpoint, arch=arch, D=levels)
+    if info.config.task != "classification":
+        raise InputError(
+            f"{info.arch} is a network for {info.config.task}, and the commands classify only",
+            where=str(checkpoint),
+            fix="from Python: s2f_models.load_checkpoint, s2f_deploy.export_onnx, s2f_deploy.lower",
+        )
     stored: dict[str, Any] = dict(info.preprocessing or {})
     if stored:
         stored = Preprocessing.from_dict(stored, where=str(checkpoint)).to_dict()

@@ -22,7 +22,13 @@ def _weight_type(layer: LayerInspection) -> str | None:
     return kind if kind in (None, f"int{bits}", f"float{bits}") else f"{kind} ({bits})"
 
 
-KERNELS = {"qk_v": "(qk)v", "q_kv": "q(kv)"}
+def _kernel(layer: LayerInspection) -> str | None:
+    """Its name, and how many outputs a row serves: ``conv x2``."""
+    name = KERNELS.get(layer.kernel or "", layer.kernel)
+    return f"{name} x{layer.together}" if (layer.together or 1) > 1 else name
+
+
+KERNELS = {"qk_v": "(qk)v", "q_kv": "q(kv)", "convolution": "conv"}
 LAYER: Mapping[str, Cell] = {"layer": lambda layer: layer.name}
 MEANING: Mapping[str, Cell] = {
     "op": lambda layer: layer.op,
@@ -34,7 +40,8 @@ MEANING: Mapping[str, Cell] = {
     "bits": lambda layer: layer.bits,
 }
 COST: Mapping[str, Cell] = {
-    "kernel": lambda layer: KERNELS.get(layer.kernel or "", layer.kernel),
+    "kernel": _kernel,
+    "burst": lambda layer: layer.burst,
     "params B": lambda layer: layer.parameter_bytes or None,
     "membranes B": lambda layer: layer.membrane_bytes or None,
     "events B": lambda layer: layer.event_bytes or None,
@@ -129,18 +136,23 @@ def _totals(found: Inspection) -> dict[str, str]:
 
 def _print_layers(report: Report, layers: Sequence[LayerInspection]) -> None:
     """One table, or two below each other where the terminal is too narrow for all columns."""
-    everything = {**LAYER, **MEANING, **COST}
+    everything = _told({**LAYER, **MEANING, **COST}, layers)
     whole = _rows(everything, layers)
     columns = zip(everything, *whole, strict=True)
     if sum(max(map(len, column)) + GAP for column in columns) - GAP <= report.console.width:
         _print_table(report, everything, whole)
         return
     for part in (MEANING, COST):
-        chosen = {**LAYER, **part}
+        chosen = _told({**LAYER, **part}, layers)
         told = [row for row in _rows(chosen, layers) if any(row[1:])]
         _print_table(report, chosen, told)
         if part is MEANING:
             report.line()
+
+
+def _told(cells: Mapping[str, Cell], layers: Sequence[LayerInspection]) -> dict[str, Cell]:
+    """The columns in which any layer has something to tell."""
+    return {name: cell for name, cell in cells.items() if any(map(cell, layers))}
 
 
 def _rows(cells: Mapping[str, Cell], layers: Sequence[LayerInspection]) -> list[list[str]]:

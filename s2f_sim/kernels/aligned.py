@@ -1,4 +1,4 @@
-"""Arrays laid out for vector registers: last axis in whole registers, first byte aligned."""
+"""Arrays whose first byte starts a cache line."""
 
 import math
 from typing import Any
@@ -6,15 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-LANES = 16
-"""float32 or int32 lanes of the widest register (AVX-512), the unit of every padded axis."""
-
 _ALIGNMENT_BYTES = 64
-
-
-def padded_lanes(size: int) -> int:
-    """``size`` rounded up to whole registers."""
-    return -(-size // LANES) * LANES
 
 
 def aligned_zeros(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
@@ -29,8 +21,8 @@ def aligned_zeros(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
     return raw[start : start + size_bytes].view(dtype).reshape(shape)
 
 
-def aligned_rows(array: NDArray[Any]) -> NDArray[Any]:
-    """An aligned copy of T[..., size] as T[..., padded_lanes(size)], the padding zero."""
-    result = aligned_zeros((*array.shape[:-1], padded_lanes(array.shape[-1])), array.dtype)
-    result[..., : array.shape[-1]] = array
+def aligned_copy(array: NDArray[Any]) -> NDArray[Any]:
+    """A copy whose first byte starts a cache line."""
+    result = aligned_zeros(array.shape, array.dtype)
+    result[...] = array
     return result

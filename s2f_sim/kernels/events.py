@@ -8,94 +8,84 @@ from numba import types
 from numpy.typing import NDArray
 
 from s2f_sim.kernels.kernel import kernel, vector_ir
+from s2f_sim.kernels.lanes import I64, declared, load_lanes, pointers, splat, store_lanes
+from s2f_sim.kernels.spiking import WINDOW, size_of, spiking
 
-_BYTES = 64
+_COMPRESS = f"llvm.x86.avx512.mask.compress.v{WINDOW}i8"
 _GROUP = 8
-_OVERHANG = 16
-_I64 = ir.IntType(64)
+_PIECE = 16
+_I8, _I32 = ir.IntType(8), ir.IntType(32)
 
 
-def event_capacity(height: int, width: int, channels: int, levels: int) -> int:
-    """Length of the ``index`` that `build_events` needs for counts ``<= levels``.
+def list_length(width: int, channels: int, levels: int) -> int:
+    """Length of the uint32 list that `list_row` needs for counts ``<= levels``.
 
-    Each image row owns room for its worst case and for the overhang of vector loads and stores,
-    so that ranges of rows can be built in parallel.
+    Room for every spike there could be, and for the overhang of vector stores.
     """
-    return height * (width * channels * levels + _OVERHANG)
+    return width * channels * levels + WINDOW
 
 
-def event_list_bytes(height: int, width: int, channels: int, levels: int) -> int:
-    """Memory of the ``index`` (uint32) and ``first`` (int64) that `build_events` needs.
+def list_bytes(width: int, channels: int, levels: int) -> int:
+    """Memory of the list (uint32) and the offsets (int64) of one image row.
 
-    >>> event_list_bytes(2, 3, 4, 5) == 4 * 2 * (3 * 4 * 5 + 16) + 8 * 2 * (3 + 1)
+    >>> list_bytes(3, 4, 5) == 4 * (3 * 4 * 5 + 64) + 8 * (3 + 1)
     True
     """
-    return 4 * event_capacity(height, width, channels, levels) + 8 * height * (width + 1)
+    return 4 * list_length(width, channels, levels) + 8 * (width + 1)
 
 
-def _data(context: Any, builder: Any, kind: Any, value: Any) -> Any:
-    return context.make_array(kind)(context, builder, value).data
+def _append_by_table(builder: Any, operands: list[Any]) -> None:
+    """Emit the events of 64 channels, 8 at a time: no branch depends on the spikes."""
+    index, at, mask, base, table = operands
+    for group in range(0, WINDOW, _GROUP):
+        bits = builder.and_(builder.lshr(mask, I64(group)), I64((1 << _GROUP) - 1))
+        entry = load_lanes(builder, table, builder.mul(bits, I64(_GROUP)), _GROUP)
+        start = builder.trunc(builder.add(base, I64(group)), _I32)
+        listed = builder.zext(entry, ir.VectorType(_I32, _GROUP))
+        store_lanes(builder, builder.add(listed, splat(builder, start, _GROUP)), index, at)
+        at = builder.add(at, builder.ctpop(bits))
 
 
-def _mask_intrinsic(_: Any, counts: Any, at: Any, level: Any) -> Any:
+def _append_compressed(builder: Any, operands: list[Any]) -> None:
+    """Emit the events of 64 channels by AVX-512's byte compression."""
+    index, at, mask, base, _ = operands
+    window = ir.VectorType(_I8, WINDOW)
+    bits = ir.VectorType(ir.IntType(1), WINDOW)
+    kind = ir.FunctionType(window, [window, window, bits])
+    compress = declared(builder, kind, _COMPRESS)
+    numbers, none = ir.Constant(window, list(range(WINDOW))), ir.Constant(window, None)
+    packed = builder.call(compress, [numbers, none, builder.bitcast(mask, bits)])
+    start = splat(builder, builder.trunc(base, _I32), _PIECE)
+    for first in range(0, WINDOW, _PIECE):
+        lanes = ir.Constant(ir.VectorType(_I32, _PIECE), list(range(first, first + _PIECE)))
+        piece = builder.shuffle_vector(packed, none, lanes)
+        listed = builder.add(builder.zext(piece, ir.VectorType(_I32, _PIECE)), start)
+        store_lanes(builder, listed, index, builder.add(at, I64(first)))
+
+
+def _append_intrinsic(_: Any, index: Any, at: Any, mask: Any, base: Any, table: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        vector = ir.VectorType(ir.IntType(8), _BYTES)
-        start = builder.gep(_data(context, builder, signature.args[0], args[0]), [args[1]])
-        loaded = builder.load(builder.bitcast(start, vector.as_pointer()), align=1)
-        level = builder.trunc(args[2], ir.IntType(8))
-        one = builder.insert_element(ir.Constant(vector, ir.Undefined), level, _I64(0))
-        lanes = ir.Constant(ir.VectorType(ir.IntType(32), _BYTES), None)
-        splat = builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), lanes)
-        return builder.bitcast(builder.icmp_unsigned(">=", loaded, splat), _I64)
-
-    return types.int64(counts, at, level), codegen
-
-
-def _size_intrinsic(_: Any, mask: Any) -> Any:
-    def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        return builder.ctpop(args[0])
-
-    return types.int64(mask), codegen
-
-
-def _append_intrinsic(_: Any, index: Any, at: Any, bits: Any, base: Any, table: Any) -> Any:
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        i8, i32 = ir.IntType(8), ir.IntType(32)
-        channels, events = ir.VectorType(i8, _GROUP), ir.VectorType(i32, _GROUP)
-        entry = builder.mul(args[2], _I64(_GROUP))
-        source = builder.gep(_data(context, builder, signature.args[4], args[4]), [entry])
-        loaded = builder.load(builder.bitcast(source, channels.as_pointer()), align=1)
-        undefined = ir.Constant(events, ir.Undefined)
-        one = builder.insert_element(undefined, builder.trunc(args[3], i32), _I64(0))
-        splat = builder.shuffle_vector(one, undefined, ir.Constant(events, None))
-        target = builder.gep(_data(context, builder, signature.args[0], args[0]), [args[1]])
-        listed = builder.add(builder.zext(loaded, events), splat)
-        builder.store(listed, builder.bitcast(target, events.as_pointer()), align=4)
+        operands = pointers(context, builder, signature, args)
+        *_, features = context.codegen().magic_tuple()
+        compresses = "+avx512vbmi2" in features.split(",")
+        (_append_compressed if compresses else _append_by_table)(builder, operands)
         return context.get_dummy_value()
 
-    return types.void(index, at, bits, base, table), codegen
+    return types.void(index, at, mask, base, table), codegen
 
 
-def mask_loop(counts: NDArray[Any], at: int, level: int) -> int:
-    """Plain twin: bit b is set where ``counts`` (flat) is at least ``level`` at ``at + b``."""
-    window = counts.reshape(-1)[at : at + _BYTES]
-    assert window.size == _BYTES
-    return sum(1 << bit for bit in range(_BYTES) if window[bit] >= level)
+def append_loop(index: NDArray[Any], at: int, mask: int, base: int, table: NDArray[Any]) -> None:
+    """Plain twin: write ``base + b`` for every bit b set in ``mask``, ascending.
+
+    ``table`` serves processors that cannot compress bytes. Up to 64 numbers from ``at`` on are
+    overwritten, however few are wanted.
+    """
+    del table
+    assert 0 <= at <= index.size - WINDOW
+    numbers = [base + bit for bit in range(WINDOW) if mask >> bit & 1]
+    index[at : at + len(numbers)] = numbers
 
 
-def size_loop(mask: int) -> int:
-    """Plain twin: how many bits are set."""
-    return mask.bit_count()
-
-
-def append_loop(index: NDArray[Any], at: int, bits: int, base: int, table: NDArray[Any]) -> None:
-    """Plain twin: write 8 table entries of ``bits`` plus ``base``; the caller keeps some."""
-    assert at + _GROUP <= index.size
-    index[at : at + _GROUP] = table[bits] + np.uint32(base)
-
-
-_mask = vector_ir(_mask_intrinsic, twin=mask_loop)
-_size = vector_ir(_size_intrinsic, twin=size_loop)
 _append = vector_ir(_append_intrinsic, twin=append_loop)
 
 _SET_BITS = np.array(
@@ -106,88 +96,113 @@ _SET_BITS = np.array(
 
 
 @kernel
-def _flat_window(counts: NDArray[Any]) -> NDArray[Any]:
-    """The counts flat, followed by zeros if they fill no vector."""
+def flat_window(counts: NDArray[Any]) -> NDArray[Any]:
+    """The counts flat, followed by zeros if they fill no window."""
     flat = counts.reshape(-1)
-    if flat.size >= _BYTES:
+    if flat.size >= WINDOW:
         return flat
-    padded = np.zeros(_BYTES, np.uint8)
+    padded = np.zeros(WINDOW, np.uint8)
     for at in range(flat.size):
         padded[at] = flat[at]
     return padded
 
 
 @kernel
-def _spiking(flat: NDArray[Any], at: int, end: int, level: int) -> int:
-    """Bit b set where ``flat[at + b] >= level`` and ``at + b < end``, for b < 64."""
-    start = min(at, flat.size - _BYTES)
-    mask = _mask(flat, start, level) >> (at - start)
-    if end - at < _BYTES:
-        mask &= (1 << (end - at)) - 1
-    return mask
-
-
-@kernel
-def build_events(
-    counts: NDArray[Any],
-    first_row: int,
-    last_row: int,
+def list_row(
+    flat: NDArray[Any],
+    start: int,
+    width: int,
+    channels: int,
     index: NDArray[Any],
     first: NDArray[Any],
 ) -> None:
-    """List the spikes of image rows ``first_row <= y < last_row``.
+    """List the spikes of one image row, or of any run of neighbouring positions.
 
     A channel c with count n at column x is listed n times as ``x * C + c``. Columns ascend, so
-    that the events of neighbouring positions of a row are neighbours; within a position each 64
-    channels are listed by timestep, then channel. Disjoint ranges of rows may be built in
-    parallel, and ranges do not change the lists.
+    that the events of neighbouring positions are neighbours; within a position each 64 channels
+    are listed by timestep, then channel.
 
     Args:
-        counts: uint8[H, W, C], at most the ``levels`` given to `event_capacity`.
-        first_row: first image row to list.
-        last_row: one past the last.
-        index: out, uint32[event_capacity(H, W, C, levels)].
-        first: out, int64[H, W + 1]; position (y, x) owns the events from ``first[y, x]`` up to
-            ``first[y, x + 1]``.
+        flat: uint8 counts from `flat_window`.
+        start: element of the row's first count.
+        width: W.
+        channels: C.
+        index: out, uint32[list_length(W, C, D)].
+        first: out, int64[W + 1]; column x owns the events ``first[x] <= e < first[x + 1]``.
     """
-    height, width, channels = counts.shape
-    flat = _flat_window(counts)
-    length = first_row * (index.size // max(height, 1))
-    for y in range(first_row, last_row):
-        row = y * width * channels
-        for x in range(width):
-            first[y, x] = length
-            end = row + (x + 1) * channels
-            for at in range(end - channels, end, _BYTES):
-                for level in range(1, 256):
-                    mask = _spiking(flat, at, end, level)
-                    if mask == 0:
-                        break
-                    # Whole groups by table, not bit by bit: no branch depends on the spikes.
-                    for group in range(0, min(_BYTES, end - at), _GROUP):
-                        bits = (mask >> group) & 255
-                        _append(index, length, bits, at + group - row, _SET_BITS)
-                        length += _size(bits)
-        first[y, width] = length
+    length = 0
+    for x in range(width):
+        first[x] = length
+        end = start + (x + 1) * channels
+        for at in range(end - channels, end, WINDOW):
+            for level in range(1, 256):
+                mask = spiking(flat, at, end, level)
+                if mask == 0:
+                    break
+                _append(index, length, mask, at - start, _SET_BITS)
+                length += size_of(mask)
+    first[width] = length
+
+
+def _copy_shifted_intrinsic(_: Any, index: Any, at: Any, shift: Any, merged: Any, to: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        source, at, shift, target, to = pointers(context, builder, signature, args)
+        more = splat(builder, builder.trunc(shift, _I32), _PIECE)
+        events = load_lanes(builder, source, at, _PIECE)
+        store_lanes(builder, builder.add(events, more), target, to)
+        return context.get_dummy_value()
+
+    return types.void(index, at, shift, merged, to), codegen
+
+
+def copy_shifted_loop(
+    index: NDArray[Any], at: int, shift: int, merged: NDArray[Any], to: int
+) -> None:
+    """Plain twin: copy 16 events and add ``shift`` to each; the caller keeps those it needs."""
+    assert at + _PIECE <= index.size
+    assert to + _PIECE <= merged.size
+    merged[to : to + _PIECE] = index[at : at + _PIECE] + np.uint32(shift)
+
+
+_copy_shifted = vector_ir(_copy_shifted_intrinsic, twin=copy_shifted_loop)
 
 
 @kernel
-def spikes_by_timestep(counts: NDArray[Any], levels: int) -> NDArray[Any]:
-    """How many channels spike at each position and timestep.
+def merge_rows(
+    index: NDArray[Any],
+    first: NDArray[Any],
+    top: int,
+    height: int,
+    shift: int,
+    merged: NDArray[Any],
+    begins: NDArray[Any],
+) -> None:
+    """Lists of neighbouring image rows as one list ordered by column, then row.
+
+    So an output position is one loop, whose end the branch predictor misses once and not once
+    per kernel row. The events of the k-th row from ``top`` are listed ``shift * k`` larger.
 
     Args:
-        counts: uint8[P, C]; a neuron with count n spikes in timesteps 1..n.
-        levels: number of timesteps.
-
-    Returns:
-        int64[levels, P]; row d - 1 counts the channels with ``n >= d``.
+        index: uint32[K, ...]; row y is listed in ``index[y % K]``.
+        first: int64[K, W + 1], likewise.
+        top: the first of K rows; rows beyond the image are silent.
+        height: H of the image.
+        shift: see above.
+        merged: out, uint32[K * list_length(W, C, D)].
+        begins: out, int64[W + 1]; where the events of each column begin.
     """
-    positions, channels = counts.shape
-    flat = _flat_window(counts)
-    spikes = np.zeros((levels, positions), np.int64)
-    for position in range(positions):
-        end = (position + 1) * channels
-        for at in range(end - channels, end, _BYTES):
-            for level in range(levels):
-                spikes[level, position] += _size(_spiking(flat, at, end, level + 1))
-    return spikes
+    taps, width = first.shape[0], first.shape[1] - 1
+    begin_y, end_y = max(top, 0), min(top + taps, height)
+    pitch, flat = index.shape[1], index.reshape(-1)
+    length = 0
+    for x in range(width):
+        begins[x] = length
+        for y in range(begin_y, end_y):
+            slot = y % taps
+            begin, size = first[slot, x], first[slot, x + 1] - first[slot, x]
+            begin += slot * pitch
+            # Always sixteen copies, keeping ``size``: rarely does a branch depend on it.
+            for copied in range(0, max(size, 1), _PIECE):
+                _copy_shifted(flat, begin + copied, (y - top) * shift, merged, length + copied)
+            length += size
+    begins[width] = length

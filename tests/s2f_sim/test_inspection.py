@@ -1,7 +1,7 @@
 """Numbers worked out by hand on a tiny graph, and compared with what the simulator really does."""
 
 import weakref
-from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,9 @@ from s2f_deploy import Graph
 from s2f_deploy.errors import IllegalGraphError, InputError
 from s2f_deploy.ir.graph import DType, Level, Node, TensorType, attributes
 from s2f_deploy.ir.verify import verify
-from s2f_sim import attention, synapses
 from s2f_sim.engine import Walk
-from s2f_sim.events import EventsEngine
+from s2f_sim.fusion import Step, single_steps
 from s2f_sim.inspection import Inspection, LayerInspection, inspect_graph
-from s2f_sim.kernels import events
-from s2f_sim.simulator import Simulator
 
 PLANE = (2, 4, 4)
 GEOMETRY = {"groups": 1, "stride": (1, 1)}
@@ -136,13 +133,13 @@ def test_bytes(inspected: Inspection) -> None:
         "pixels": (0, 0, 0, 0, 0, 0),
         "encode": (18, 8, 0, 0, 128, 0),
         "fire1": (0, 0, 12, 0, 0, 0),
-        # 16 positions list 2 channels up to 3 times and 16 more; 2 offsets for each.
-        "branch": (4, 8, 0, 0, 128, 16 * (2 * 3 + 16) * 4 + 16 * 2 * 8),
+        # 16 positions list 2 channels up to 3 times, and 64 more; an offset for each and one more.
+        "branch": (4, 8, 0, 0, 128, (16 * 2 * 3 + 64) * 4 + 17 * 8),
         "shifted": (0, 0, 0, 2, 128, 0),
         "sum": (0, 0, 0, 0, 128, 0),
         "pool": (0, 0, 0, 0, 8, 0),
         "fire2": (0, 0, 8, 0, 0, 0),
-        "head": (12, 12, 0, 0, 12, (2 + 16) * 4 + 2 * 8),
+        "head": (12, 12, 0, 0, 12, (2 + 64) * 4 + 2 * 8),
         "real": (0, 0, 0, 12, 0, 0),
     }
     assert found["branch"].parameter_bytes == 12
@@ -164,7 +161,12 @@ def test_types_and_windows(inspected: Inspection) -> None:
         "pool",
         "head",
     }
-    assert [layer.kernel for layer in inspected.layers if layer.kernel] == ["dense", "rows", "rows"]
+    kernels = [(one.kernel, one.together, one.lane, one.burst) for one in inspected.layers]
+    assert [kernel for kernel in kernels if kernel[0]] == [
+        ("products", None, None, None),
+        ("rows", 1, "int16", None),
+        ("rows", 1, "int32", None),
+    ]
 
 
 def test_totals(inspected: Inspection) -> None:
@@ -265,7 +267,8 @@ def test_a_malformed_quantisation_report_is_refused(int8_graph: Graph, report: o
 class Ledger:
     """An engine that computes nothing, and knows which membranes somebody still holds."""
 
-    def __init__(self) -> None:
+    def __init__(self, graph: Graph) -> None:
+        self.steps = single_steps(graph)
         self.live = self.peak = 0
         self.at = ""
 
@@ -281,8 +284,14 @@ class Ledger:
         del node, value
         return np.zeros((timesteps, 1), np.int64)
 
-    def step(self, node: Node, inputs: list[Any], timesteps: int) -> NDArray[Any]:
+    def run(
+        self, step: Step, values: Mapping[str, Any], timesteps: int
+    ) -> tuple[Any, Any, NDArray[Any] | None]:
         del timesteps
+        value = self._value(step.node, [values[name] for name in step.inputs])
+        return value, value, None
+
+    def _value(self, node: Node, inputs: list[Any]) -> NDArray[Any]:
         if node.op == "reshape":
             view: NDArray[Any] = inputs[0].reshape(node.output.shape)
             return view
@@ -303,7 +312,7 @@ def test_live_membranes_are_those_the_walk_holds(
     weights: str, request: pytest.FixtureRequest
 ) -> None:
     graph: Graph = request.getfixturevalue(weights)
-    ledger = Ledger()
+    ledger = Ledger(graph)
     Walk(graph, ledger, 4).run(np.zeros((3, 32, 32), np.float32), {})
     found = inspect_graph(graph).live
     assert (found.bytes, found.layer) == (ledger.peak, ledger.at)
@@ -326,52 +335,3 @@ def test_wiring_takes_no_memory() -> None:
     assert [layer.name for layer in found.layers] == ["scaled"]
     assert found.live.bytes == 64
     assert (found.levels, found.windows, found.widest, found.longest_list) == (0, 0, None, None)
-
-
-@pytest.mark.parametrize("association", ["q_kv", "qk_v"])
-def test_event_lists_are_as_long_as_allocated(
-    int8_graph: Graph, association: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    nodes = tuple(
-        one.with_attributes(association=association) if one.op == "attention" else one
-        for one in int8_graph.nodes
-    )
-    graph = replace(int8_graph, nodes=nodes)
-    allocated: dict[str, int] = defaultdict(int)
-    running = [""]
-    list_events, build_events, step = (
-        synapses.list_events,
-        events.build_events,
-        EventsEngine.step,
-    )
-
-    def note(index: NDArray[Any], first: NDArray[Any]) -> None:
-        size = index.nbytes + first.nbytes
-        allocated[running[0]] = max(allocated[running[0]], size)
-
-    def listing(*arguments: Any) -> Any:
-        first, index = list_events(*arguments)
-        note(index, first)
-        return first, index
-
-    def building(*arguments: Any) -> None:
-        build_events(*arguments)
-        note(*arguments[3:])
-
-    def stepping(self: EventsEngine, node: Node, *arguments: Any) -> Any:
-        running[0] = node.name
-        return step(self, node, *arguments)
-
-    monkeypatch.setattr(synapses, "list_events", listing)
-    monkeypatch.setattr(attention, "build_events", building)
-    monkeypatch.setattr(EventsEngine, "step", stepping)
-    everything = {
-        neuron.name: np.full((1, *neuron.output.shape), neuron["levels"], np.uint8)
-        for neuron in graph.select("integrate_fire")
-    }
-    image = np.zeros((1, 3, 32, 32), np.float32)
-    Simulator(graph, threads=1).run(image, forced=everything)
-    found = inspect_graph(graph)
-    assert {
-        layer.name: layer.event_bytes for layer in found.layers if layer.event_bytes
-    } == allocated

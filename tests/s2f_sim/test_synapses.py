@@ -1,65 +1,121 @@
-"""The shape of a layer chooses its kernel, and nothing else does."""
+"""The shape of a layer chooses its layout, and no layout changes a sum."""
 
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from s2f_deploy.ir.graph import DType, Node, TensorType, attributes
-from s2f_sim.synapses import choose_kernel, largest_event_list_bytes, prepare
+from s2f_deploy.ops import OPS
+from s2f_sim.layout import Layout, choose_layout, largest_event_list_bytes, narrow_sums
+from s2f_sim.synapses import Synapse, only_sums, prepare
 from s2f_sim.workers import Workers
+
+SOURCE = TensorType((8, 5, 5), DType.COUNT, 4)
+WHOLE: dict[str, Any] = {"groups": 1, "stride": (1, 1), "padding": (0, 0, 0, 0)}
+
+
+def convolution(rows: tuple[int, ...], **values: Any) -> Node:
+    chosen = WHOLE | values
+    padding, stride = chosen["padding"], chosen["stride"]
+    side = (5 + padding[0] + padding[2] - rows[0]) // stride[0] + 1
+    output = TensorType((rows[3], side, side), DType.INT32)
+    return Node("conv", "event_conv2d", ("n",), (), output, "", attributes(**chosen))
+
+
+def accumulate(synapse: Synapse, counts: NDArray[Any], node: Node) -> NDArray[Any]:
+    sums = np.empty((node.output.positions, node.output.channels), np.int32)
+    synapse.accumulate(counts, only_sums(synapse.bias, sums), Workers(1))
+    return sums.T.reshape(node.output.shape)
 
 
 @pytest.mark.parametrize(
-    ("rows", "values", "kernel", "prepared", "event_bytes"),
+    ("rows", "values", "layout", "event_bytes"),
     [
-        # Of every list: 8 channels up to 4 times, 16 more, 4 bytes each; offsets of 8 bytes.
-        ((1, 1, 8, 6), {}, "rows", "_Rows", 25 * ((8 * 4 + 16) * 4 + 2 * 8)),
+        # Of every list: 8 channels up to 4 times, 64 more, 4 bytes each; offsets of 8 bytes.
+        ((1, 1, 8, 6), {}, Layout("rows"), (25 * 8 * 4 + 64) * 4 + 26 * 8),
         (
             (1, 1, 8, 6),
             {"stride": (2, 2)},
-            "convolution",
-            "_Convolution",
-            5 * ((5 * 8 * 4 + 16) * 4 + 6 * 8),
+            Layout("convolution"),
+            2 * (5 * 8 * 4 + 64) * 4 + 2 * 6 * 8,
         ),
         (
             (3, 3, 8, 6),
             {"padding": (1, 1, 1, 1)},
-            "convolution",
-            "_Convolution",
-            5 * ((5 * 8 * 4 + 16) * 4 + 6 * 8),
+            Layout("convolution", together=4),
+            2 * 3 * (5 * 8 * 4 + 64) * 4 + (3 + 1) * 6 * 8,
         ),
-        ((3, 3, 1, 8), {"groups": 8}, "depthwise", "_Depthwise", 5 * (176 * 4 + 6 * 8)),
+        ((3, 3, 8, 200), {}, Layout("convolution"), 6 * (5 * 8 * 4 + 64) * 4 + 4 * 6 * 8),
+        ((3, 3, 1, 8), {"groups": 8}, Layout("depthwise"), (5 * 8 * 4 + 64) * 4 + 6 * 8),
         # Two outputs a channel are no depthwise kernel.
-        ((3, 3, 1, 16), {"groups": 8}, "grouped", "_Grouped", 5 * ((5 * 4 + 16) * 4 + 6 * 8)),
-        ((1, 1, 4, 6), {"groups": 2}, "grouped", "_Grouped", 5 * ((5 * 16 + 16) * 4 + 6 * 8)),
+        ((3, 3, 1, 16), {"groups": 8}, Layout("grouped"), 6 * (5 * 4 + 64) * 4 + 4 * 6 * 8),
+        ((1, 1, 4, 6), {"groups": 2}, Layout("grouped"), 2 * (5 * 16 + 64) * 4 + 2 * 6 * 8),
     ],
 )
 def test_convolutions(
-    rows: tuple[int, ...], values: dict[str, Any], kernel: str, prepared: str, event_bytes: int
+    rows: tuple[int, ...], values: dict[str, Any], layout: Layout, event_bytes: int
 ) -> None:
-    chosen = {"groups": 1, "stride": (1, 1), "padding": (0, 0, 0, 0), **values}
-    padding, stride = chosen["padding"], chosen["stride"]
-    side = (5 + padding[0] + padding[2] - rows[0]) // stride[0] + 1
-    output = TensorType((rows[3], side, side), DType.INT32)
-    node = Node("conv", "event_conv2d", ("n",), (), output, "", attributes(**chosen))
-    source = TensorType((8, 5, 5), DType.COUNT, 4)
-    weight = np.ones(rows, np.int8)
-    assert choose_kernel(node, source, weight) == kernel
-    synapse = prepare(node, source, [weight, np.zeros(rows[3], np.int32)])
-    assert type(synapse).__name__ == prepared
-    assert largest_event_list_bytes(node, source, weight) == event_bytes
-    counts = np.ones((5, 5, 8), np.uint8)
-    membrane = synapse.accumulate(counts, Workers(1))
-    assert membrane[1, 1, 0] == rows[0] * rows[1] * rows[2]
+    node = convolution(rows, **values)
+    rng = np.random.default_rng(0)
+    weight = rng.integers(-128, 128, rows).astype(np.int8)
+    bias = rng.integers(-99, 99, rows[3]).astype(np.int32)
+    assert choose_layout(node, SOURCE, weight) == layout
+    assert largest_event_list_bytes(node, SOURCE, weight, layout) == event_bytes
+    counts = rng.integers(0, 5, (5, 5, 8)).astype(np.uint8)
+    found = accumulate(prepare(node, SOURCE, [weight, bias], layout), counts, node)
+    dense = OPS[node.op].dense(node, [counts.transpose(2, 0, 1)], [weight, bias])
+    np.testing.assert_array_equal(found, dense)
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        Layout("convolution"),
+        Layout("convolution", together=2),
+        Layout("convolution", cache_bytes=0),
+        Layout("convolution", together=8, cache_bytes=1 << 30),
+        Layout("grouped"),
+    ],
+)
+def test_every_layout_gives_the_same_sums(layout: Layout) -> None:
+    rng = np.random.default_rng(1)
+    for rows in ((1, 1, 8, 70), (3, 3, 8, 70)):
+        node = convolution(rows)
+        weight = rng.integers(-128, 128, rows).astype(np.int8)
+        arrays: list[NDArray[Any]] = [weight, rng.integers(-99, 99, rows[3]).astype(np.int32)]
+        counts = rng.integers(0, 5, (5, 5, 8)).astype(np.uint8)
+        found = accumulate(prepare(node, SOURCE, arrays, layout), counts, node)
+        dense = OPS[node.op].dense(node, [counts.transpose(2, 0, 1)], arrays)
+        np.testing.assert_array_equal(found, dense)
 
 
 def test_linear_layers_add_rows() -> None:
     node = Node("head", "event_linear", ("n",), (), TensorType((6,), DType.INT32), "")
     source = TensorType((8,), DType.COUNT, 4)
     weight = np.ones((8, 6), np.int8)
-    assert choose_kernel(node, source, weight) == "rows"
-    assert largest_event_list_bytes(node, source, weight) == (8 * 4 + 16) * 4 + 2 * 8
-    synapse = prepare(node, source, [weight, np.zeros(6, np.int32)])
-    membrane = synapse.accumulate(np.full((1, 1, 8), 2, np.uint8), Workers(1))
-    assert membrane[0, 0, :6].tolist() == [16] * 6
+    layout = choose_layout(node, source, weight)
+    assert layout == Layout("rows")
+    assert largest_event_list_bytes(node, source, weight, layout) == (8 * 4 + 64) * 4 + 2 * 8
+    synapse = prepare(node, source, [weight, np.zeros(6, np.int32)], layout)
+    counts = np.full((1, 1, 8), 2, np.uint8)
+    assert accumulate(synapse, counts, node).tolist() == [16] * 6
+
+
+def test_lanes_are_as_narrow_as_their_burst_allows() -> None:
+    dense, depthwise = Layout("convolution"), Layout("depthwise")
+    weight, single = (np.full((3, 3, inputs, 8), -128, np.int8) for inputs in (8, 1))
+    wide, real = weight.astype(np.int16), weight.astype(np.float32)
+    cases: list[tuple[NDArray[Any], Layout]]
+    cases = [(weight, dense), (single, depthwise), (single, dense), (wide, dense), (real, dense)]
+    found = [narrow_sums(SOURCE, *case) for case in cases]
+    kinds = [(narrow.dtype.name, narrow.burst) for narrow in found]
+    assert kinds == [
+        # 288 spikes can come at once, and 255 times -128 fit 16 bits.
+        ("int16", 255),
+        ("int16", None),
+        ("int16", None),
+        ("int32", None),
+        ("float32", None),
+    ]

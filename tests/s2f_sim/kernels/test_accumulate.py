@@ -1,4 +1,4 @@
-"""The row-accumulating kernels against scalar loops and dense sums."""
+"""The synaptic kernels against adding one row per spike."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from s2f_sim.kernels.accumulate import accumulate_convolution, accumulate_rows, add_rows_loop
-from s2f_sim.kernels.aligned import aligned_rows, aligned_zeros, padded_lanes
-from s2f_sim.kernels.events import build_events, event_capacity
+from s2f_sim.kernels.accumulate import accumulate_convolution, accumulate_rows
+from s2f_sim.kernels.packing import CACHE_BYTES, pack_rows
+from s2f_sim.synapses import only_sums
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,9 @@ class Convolution:
     padding: tuple[int, int]
     levels: int
     density: float
+    together: int
+    cache_bytes: int
+    tile: int
     seed: int
 
     @property
@@ -42,6 +45,37 @@ class Convolution:
         shape = (*self.plane, self.channels)
         counts = rng.integers(0, self.levels + 1, shape) * (rng.random(shape) < self.density)
         return counts.astype(np.uint8)
+
+    def run(
+        self, counts: NDArray[Any], weight: NDArray[Any], bias: NDArray[Any], cuts: list[int]
+    ) -> NDArray[Any]:
+        """The kernel, over ranges of rows between ``cuts``: T[H', W', O]."""
+        (height, width), step = self.kernel, self.stride[1]
+        side = width + (self.together - 1) * step
+        wide = np.zeros((height, side, self.channels, self.together, self.outputs), weight.dtype)
+        for k in range(self.together):
+            wide[:, k * step : k * step + width, :, k] = weight
+        packed = pack_rows(wide.reshape(-1, self.together * self.outputs), self.cache_bytes)
+        rows, columns = self.out_plane
+        sums = np.full((rows * columns, self.outputs), 7, bias.dtype)
+        finish = only_sums(bias.reshape(-1, self.outputs), sums)
+        for first, last in zip(cuts, [*cuts[1:], rows], strict=True):
+            accumulate_convolution(
+                counts,
+                self.levels,
+                packed.lanes,
+                packed.blocks,
+                packed.burst,
+                (height, side, self.together),
+                (self.stride[0], step * self.together),
+                self.padding,
+                columns,
+                self.tile * self.together,
+                finish,
+                first,
+                last,
+            )
+        return sums.reshape(rows, columns, self.outputs)
 
 
 @st.composite
@@ -61,16 +95,11 @@ def convolutions(draw: st.DrawFn) -> Convolution:
         padding=padding,
         levels=draw(st.integers(1, 8)),
         density=draw(st.sampled_from([0.0, 0.1, 0.5, 1.0])),
+        together=draw(st.sampled_from([1, 2, 4])),
+        cache_bytes=draw(st.sampled_from([0, CACHE_BYTES])),
+        tile=draw(st.integers(1, 4)),
         seed=draw(st.integers(0, 2**16)),
     )
-
-
-def event_lists(counts: NDArray[Any], levels: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    height, width, channels = counts.shape
-    index = np.full(event_capacity(height, width, channels, levels), 2**31, np.uint32)
-    first = np.empty((height, width + 1), np.int64)
-    build_events(counts, 0, height, index, first)
-    return first, index
 
 
 def scalar_convolution(
@@ -89,41 +118,27 @@ def scalar_convolution(
     return total
 
 
-WIDE = Convolution((5, 4), 130, 300, (3, 3), (1, 1), (1, 1), 4, 0.3, 0)
-STRIDED = Convolution((9, 7), 24, 48, (3, 5), (2, 3), (3, 0), 8, 0.5, 1)
+WIDE = Convolution((5, 4), 130, 300, (3, 3), (1, 1), (1, 1), 4, 0.3, 1, CACHE_BYTES, 3, 0)
+STRIDED = Convolution((9, 7), 24, 48, (3, 5), (2, 3), (3, 0), 8, 0.5, 2, CACHE_BYTES, 1, 1)
+KINDS = [(np.float32, np.float32), (np.int8, np.int32), (np.int16, np.int32), (np.int16, np.int64)]
 
 
-@pytest.mark.parametrize("kind", [np.float32, np.int32])
-@given(case=convolutions())
-@example(WIDE)
-@example(STRIDED)
+@pytest.mark.parametrize(("kind", "wide"), KINDS)
+@given(case=convolutions(), cut=st.integers(0, 5))
+@example(WIDE, 2)
+@example(STRIDED, 1)
 def test_convolution_equals_adding_one_row_per_spike(
-    kind: type[np.generic], case: Convolution
+    kind: Any, wide: Any, case: Convolution, cut: int
 ) -> None:
     rng = np.random.default_rng(case.seed)
     counts = case.draw_counts(rng)
+    largest = 9 if kind == np.float32 else np.iinfo(kind).max
     shape = (*case.kernel, case.channels, case.outputs)
-    weight = aligned_rows(rng.integers(-9, 10, shape).astype(kind))
-    bias = aligned_rows(rng.integers(-9, 10, (*case.out_plane, case.outputs)).astype(kind))
-    expected = scalar_convolution(counts, weight, bias, case)
-    first, index = event_lists(counts, case.levels)
-    rows = case.out_plane[0]
-    accumulate_convolution(first, index, weight, bias, case.stride, case.padding, 0, rows)
-    np.testing.assert_array_equal(bias, expected)
-
-
-@pytest.mark.parametrize("narrow", [np.int8, np.int16])
-def test_narrow_integer_weights_are_widened(narrow: type[np.generic]) -> None:
-    rng = np.random.default_rng(0)
-    counts = WIDE.draw_counts(rng)
-    limit = np.iinfo(narrow).max  # type: ignore[type-var]
-    shape = (3, 3, WIDE.channels, WIDE.outputs)
-    weight = aligned_rows(rng.integers(-limit, limit + 1, shape).astype(narrow))
-    membrane = aligned_zeros((*WIDE.out_plane, padded_lanes(WIDE.outputs)), np.int32)
-    expected = scalar_convolution(counts, weight.astype(np.int32), membrane, WIDE)
-    first, index = event_lists(counts, WIDE.levels)
-    accumulate_convolution(first, index, weight, membrane, (1, 1), (1, 1), 0, 5)
-    np.testing.assert_array_equal(membrane, expected)
+    weight = rng.integers(-largest, largest + 1, shape).astype(kind)
+    bias = rng.integers(-9, 10, (*case.out_plane, case.outputs)).astype(wide)
+    expected = scalar_convolution(counts, weight.astype(wide), bias, case)
+    cut = min(cut, case.out_plane[0])
+    np.testing.assert_array_equal(case.run(counts, weight, bias, [0, cut]), expected)
 
 
 @given(case=convolutions())
@@ -132,15 +147,12 @@ def test_float_convolution_is_within_rounding_and_ignores_row_ranges(case: Convo
     rng = np.random.default_rng(case.seed)
     counts = case.draw_counts(rng)
     shape = (*case.kernel, case.channels, case.outputs)
-    weight = aligned_rows(rng.standard_normal(shape).astype(np.float32))
-    whole = aligned_zeros((*case.out_plane, weight.shape[3]), np.float32)
-    parts = whole.copy()
-    first, index = event_lists(counts, case.levels)
-    rows = case.out_plane[0]
-    cut = rows // 2
-    for target, begin, end in ((whole, 0, rows), (parts, cut, rows), (parts, 0, cut)):
-        accumulate_convolution(first, index, weight, target, case.stride, case.padding, begin, end)
-    np.testing.assert_array_equal(whole, parts)
+    weight = rng.standard_normal(shape).astype(np.float32)
+    bias = np.zeros((1, case.outputs), np.float32)
+    whole = case.run(counts, weight, bias, [0])
+    np.testing.assert_array_equal(
+        whole, case.run(counts, weight, bias, [0, case.out_plane[0] // 2])
+    )
     nothing = np.zeros(whole.shape)
     exact = scalar_convolution(counts, weight.astype(np.float64), nothing, case)
     size = scalar_convolution(counts, np.abs(weight).astype(np.float64), nothing, case)
@@ -149,58 +161,39 @@ def test_float_convolution_is_within_rounding_and_ignores_row_ranges(case: Convo
     assert np.all(np.abs(whole - exact) <= spikes * unit / (1 - spikes * unit) * size)
 
 
-def test_rows_outside_the_range_stay() -> None:
-    rng = np.random.default_rng(0)
-    counts = WIDE.draw_counts(rng)
-    weight = aligned_rows(np.ones((3, 3, WIDE.channels, WIDE.outputs), np.float32))
-    membrane = aligned_zeros((*WIDE.out_plane, weight.shape[3]), np.float32)
-    first, index = event_lists(counts, WIDE.levels)
-    accumulate_convolution(first, index, weight, membrane, (1, 1), (1, 1), 2, 2)
-    assert not membrane.any()
-    accumulate_convolution(first, index, weight, membrane, (1, 1), (1, 1), 2, 3)
-    assert membrane[2, :, : WIDE.outputs].all()
-    assert not membrane[[0, 1, 3, 4]].any()
-    assert not membrane[..., WIDE.outputs :].any()
-
-
-@pytest.mark.parametrize("kind", [np.float32, np.int32])
+@pytest.mark.parametrize(("kind", "wide"), KINDS)
 @given(
-    tokens=st.integers(1, 6),
+    tokens=st.integers(1, 40),
     channels=st.integers(1, 100),
     outputs=st.integers(1, 300),
     levels=st.integers(1, 8),
+    tile=st.integers(1, 16),
     seed=st.integers(0, 2**16),
 )
 def test_rows_equal_a_matrix_product(
-    kind: type[np.generic], tokens: int, channels: int, outputs: int, levels: int, seed: int
+    kind: Any,
+    wide: Any,
+    tokens: int,
+    channels: int,
+    outputs: int,
+    levels: int,
+    tile: int,
+    seed: int,
 ) -> None:
     rng = np.random.default_rng(seed)
     counts = rng.integers(0, levels + 1, (tokens, channels)).astype(np.uint8)
-    rows = aligned_rows(rng.integers(-9, 10, (channels, outputs)).astype(kind))
-    target = aligned_rows(rng.integers(-9, 10, (tokens, outputs)).astype(kind))
-    expected = target + counts.astype(np.int64) @ rows.astype(np.int64)
-    first, index = event_lists(counts[:, None, :], levels)
-    accumulate_rows(first, index, rows, target, 0, tokens)
-    np.testing.assert_array_equal(target, expected)
-
-
-def test_read_only_operands_are_accepted() -> None:
-    first, index = event_lists(np.full((1, 1, 3), 2, np.uint8), 2)
-    rows = aligned_rows(np.eye(3, dtype=np.float32))
-    target = aligned_zeros((1, 16), np.float32)
-    for array in (first, index, rows):
-        array.flags.writeable = False
-    accumulate_rows(first, index, rows, target, 0, 1)
-    assert target[0].tolist() == [2.0] * 3 + [0.0] * 13
-
-
-@given(registers=st.integers(1, 8), events=st.integers(0, 40), seed=st.integers(0, 2**16))
-def test_plain_twin_adds_the_same_rows(registers: int, events: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    width = 16 * registers
-    rows = aligned_rows(rng.integers(-9, 10, (5, width)).astype(np.float32))
-    index = rng.integers(0, 5, events).astype(np.uint32)
-    compiled, plain = (aligned_zeros((1, width), np.float32) for _ in range(2))
-    accumulate_rows(np.array([[0, events]]), index, rows, compiled, 0, 1)
-    add_rows_loop(index, 0, events, rows, 0, width, plain, 0, registers)
-    np.testing.assert_array_equal(compiled, plain)
+    rows = rng.integers(-9, 10, (channels, outputs)).astype(kind)
+    bias = rng.integers(-9, 10, (1, outputs)).astype(wide)
+    packed = pack_rows(rows)
+    counts.flags.writeable = packed.lanes.flags.writeable = False
+    sums = np.full((tokens, outputs), 7, wide)
+    finish = only_sums(bias, sums)
+    cut = tokens // 3
+    expected = bias + counts.astype(np.int64) @ rows.astype(np.int64)
+    for first, last in ((cut, tokens), (0, cut)):
+        accumulate_rows(
+            counts, levels, packed.lanes, packed.blocks, packed.burst, tile, finish, first, last
+        )
+        if first:
+            assert (sums[:cut] == 7).all()
+    np.testing.assert_array_equal(sums, expected)

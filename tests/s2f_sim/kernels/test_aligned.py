@@ -1,14 +1,9 @@
-"""Padding and alignment of arrays."""
+"""Alignment of arrays."""
 
 import numpy as np
 import pytest
 
-from s2f_sim.kernels.aligned import aligned_rows, aligned_zeros, padded_lanes
-
-
-@pytest.mark.parametrize(("size", "padded"), [(1, 16), (16, 16), (17, 32), (300, 304)])
-def test_lanes_are_whole_registers(size: int, padded: int) -> None:
-    assert padded_lanes(size) == padded
+from s2f_sim.kernels.aligned import aligned_copy, aligned_zeros
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.int32, np.int8])
@@ -22,8 +17,8 @@ def test_arrays_begin_on_a_cache_line(kind: type[np.generic]) -> None:
         assert not array.any()
 
 
-def test_rows_are_padded_with_zeros() -> None:
-    rows = aligned_rows(np.ones((2, 3), np.float32))
-    assert rows.shape == (2, 16)
-    assert rows.sum(axis=1).tolist() == [3.0, 3.0]
-    assert not rows[:, 3:].any()
+def test_a_copy_is_aligned_and_equal() -> None:
+    array = np.arange(30, dtype=np.int16).reshape(5, 6)[:, ::2]
+    copy = aligned_copy(array)
+    assert copy.ctypes.data % 64 == 0
+    np.testing.assert_array_equal(copy, array)

@@ -8,9 +8,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from s2f_sim.kernels.aligned import aligned_rows
-from s2f_sim.kernels.depthwise import accumulate_depthwise
-from s2f_sim.kernels.events import build_events, event_capacity
+from s2f_sim.kernels.depthwise import accumulate_depthwise, patch_table
+from s2f_sim.layout import narrowest_sum
+from s2f_sim.synapses import only_sums
 
 Pair = tuple[int, int]
 
@@ -18,7 +18,7 @@ Pair = tuple[int, int]
 @st.composite
 def geometries(draw: st.DrawFn) -> tuple[Pair, Pair, Pair, Pair]:
     """Plane, kernel, stride and padding of a legal depthwise convolution."""
-    kernel = draw(st.tuples(st.sampled_from([1, 3, 5, 7]), st.sampled_from([1, 3, 7, 11])))
+    kernel = draw(st.tuples(st.sampled_from([1, 3, 5, 7, 9]), st.sampled_from([1, 3, 7, 11])))
     padding = draw(st.tuples(st.integers(0, kernel[0]), st.integers(0, kernel[1])))
     stride = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
     smallest = [max(1, taps - 2 * pad) for taps, pad in zip(kernel, padding, strict=True)]
@@ -29,29 +29,53 @@ def geometries(draw: st.DrawFn) -> tuple[Pair, Pair, Pair, Pair]:
 def scalar_depthwise(
     counts: NDArray[Any], weight: NDArray[Any], membrane: NDArray[Any], stride: Pair, pad: Pair
 ) -> None:
-    height, width, channels = counts.shape
+    height, width, _ = counts.shape
     for oy, ox in np.ndindex(*membrane.shape[:2]):
         for ky, kx in np.ndindex(*weight.shape[:2]):
             y, x = oy * stride[0] - pad[0] + ky, ox * stride[1] - pad[1] + kx
             if 0 <= y < height and 0 <= x < width:
-                for level in range(1, int(counts[y, x].max()) + 1):
-                    fires = np.flatnonzero(counts[y, x] >= level)
-                    membrane[oy, ox, fires] += weight[ky, kx, fires]
-    assert not membrane[..., channels:].any()
+                membrane[oy, ox] += weight[ky, kx] * counts[y, x].astype(membrane.dtype)
 
 
-@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def run(
+    counts: NDArray[Any],
+    levels: int,
+    weight: NDArray[Any],
+    bias: NDArray[Any],
+    geometry: tuple[Pair, Pair],
+    cuts: list[int],
+) -> NDArray[Any]:
+    """The kernel, over ranges of rows between ``cuts``: T[H', W', C]."""
+    stride, padding = geometry
+    rows, columns, channels = bias.shape
+    table = patch_table(weight, stride, narrowest_sum(weight, levels))
+    sums = np.full((rows * columns, channels), 7, bias.dtype)
+    finish = only_sums(bias.reshape(-1, channels), sums)
+    for first, last in zip(cuts, [*cuts[1:], rows], strict=True):
+        accumulate_depthwise(
+            counts, levels, table.patches, table.reach, len(weight), padding, columns, finish,
+            first, last,
+        )  # fmt: skip
+    return sums.reshape(bias.shape)
+
+
+@pytest.mark.parametrize(
+    ("kind", "wide", "largest"),
+    [(np.float32, np.float32, 9), (np.int8, np.int32, 127), (np.int16, np.int64, 32767)],
+)
 @given(
     geometry=geometries(),
     channels=st.integers(1, 40),
     levels=st.integers(1, 8),
     density=st.sampled_from([0.0, 0.2, 1.0]),
-    cut=st.integers(0, 3),
+    cut=st.integers(0, 6),
 )
 @example(((9, 8), (7, 7), (1, 1), (3, 3)), 33, 4, 0.2, 3)
 @example(((9, 8), (3, 3), (2, 2), (1, 1)), 16, 8, 1.0, 0)
 def test_depthwise_equals_adding_one_weight_per_spike(
-    kind: type[np.generic],
+    kind: Any,
+    wide: Any,
+    largest: int,
     geometry: tuple[Pair, Pair, Pair, Pair],
     channels: int,
     levels: int,
@@ -62,30 +86,30 @@ def test_depthwise_equals_adding_one_weight_per_spike(
     rng = np.random.default_rng(channels)
     shape = (height, width, channels)
     counts = rng.integers(0, levels + 1, shape) * (rng.random(shape) < density)
-    weight = aligned_rows(rng.integers(-9, 10, (*kernel, channels)).astype(kind))
+    counts = counts.astype(np.uint8)
+    weight = rng.integers(-largest, largest + 1, (*kernel, channels)).astype(kind)
     rows = (height + 2 * padding[0] - kernel[0]) // stride[0] + 1
     columns = (width + 2 * padding[1] - kernel[1]) // stride[1] + 1
-    membrane = aligned_rows(rng.integers(-9, 10, (rows, columns, channels)).astype(kind))
-    expected = membrane.copy()
-    scalar_depthwise(counts, weight, expected, stride, padding)
-    index = np.zeros(event_capacity(height, width, channels, levels), np.uint32)
-    first = np.zeros((height, width + 1), np.int64)
-    build_events(counts.astype(np.uint8), 0, height, index, first)
-    cut = min(cut, rows)
-    for begin, end in ((cut, rows), (0, cut)):
-        accumulate_depthwise(channels, first, index, weight, membrane, stride, padding, begin, end)
-    np.testing.assert_array_equal(membrane, expected)
+    bias = rng.integers(-9, 10, (rows, columns, channels)).astype(wide)
+    expected = bias.copy()
+    scalar_depthwise(counts, weight.astype(wide), expected, stride, padding)
+    cuts = [0, min(cut, rows), rows]
+    found = run(counts, levels, weight, bias, (stride, padding), cuts)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_float_sums_do_not_depend_on_row_ranges() -> None:
     rng = np.random.default_rng(0)
     counts = rng.integers(0, 3, (8, 9, 20)).astype(np.uint8)
-    weight = aligned_rows(rng.standard_normal((5, 5, 20)).astype(np.float32))
-    whole = aligned_rows(rng.standard_normal((8, 9, 20)).astype(np.float32))
-    parts = whole.copy()
-    index = np.zeros(event_capacity(8, 9, 20, 2), np.uint32)
-    first = np.zeros((8, 10), np.int64)
-    build_events(counts, 0, 8, index, first)
-    for target, begin, end in ((whole, 0, 8), (parts, 5, 8), (parts, 0, 5), (parts, 3, 3)):
-        accumulate_depthwise(20, first, index, weight, target, (1, 1), (2, 2), begin, end)
-    np.testing.assert_array_equal(whole, parts)
+    weight = rng.standard_normal((5, 5, 20)).astype(np.float32)
+    bias = rng.standard_normal((8, 9, 20)).astype(np.float32)
+    geometry = ((1, 1), (2, 2))
+    whole = run(counts, 2, weight, bias, geometry, [0])
+    np.testing.assert_array_equal(whole, run(counts, 2, weight, bias, geometry, [0, 3, 3, 5]))
+
+
+def test_sums_are_as_narrow_as_every_sum_allows() -> None:
+    weight = np.full((7, 7, 2), 127, np.int8)
+    assert narrowest_sum(weight, 5) == np.int16
+    assert narrowest_sum(weight, 6) == np.int32
+    assert narrowest_sum(weight.astype(np.float32), 5) == np.float32

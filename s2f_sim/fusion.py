@@ -1,0 +1,136 @@
+"""Which nodes of an EVENT graph the ``events`` engine runs as one: a layer and what follows it.
+
+The sums of a synaptic layer or an attention are shifted onto a common grid, added to a residual
+and fired while they are still in the cache. Nodes in between give no value of their own, unless
+somebody else reads it.
+"""
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+
+from s2f_deploy.ir.graph import Graph, Node
+from s2f_deploy.ops.neuron import leak_shift
+
+
+@dataclass(frozen=True, slots=True)
+class Residual:
+    """The other branch of a sum: whose value, and the node that shifts it, if one does."""
+
+    value: str
+    align: Node | None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing an engine does.
+
+    Attributes:
+        node: what is computed first.
+        inputs: names of the values it reads.
+        shifts: ``align`` nodes that shift its sums.
+        residual: what is added to them.
+        membrane: the node whose value the finished sums are, if anybody reads them.
+        neuron: the node that fires them, if one does.
+    """
+
+    node: Node
+    inputs: tuple[str, ...]
+    shifts: tuple[Node, ...] = ()
+    residual: Residual | None = None
+    membrane: Node | None = None
+    neuron: Node | None = None
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """All values it needs."""
+        return (*self.inputs, *([self.residual.value] if self.residual else []))
+
+
+def single_steps(graph: Graph) -> list[Step]:
+    """Every node by itself."""
+    return [_single(node) for node in graph.nodes if node.op != "input"]
+
+
+def fused_steps(graph: Graph, fusing: AbstractSet[str]) -> list[Step]:
+    """The whole graph in order, with as much fused as leaves every value what it is.
+
+    Args:
+        graph: at EVENT level.
+        fusing: names of the nodes whose sums may be finished at once.
+    """
+    fusion = _Fusion(graph)
+    steps: list[Step] = []
+    for node in graph.nodes:
+        if node.op == "input" or node.name in fusion.done:
+            continue
+        step = fusion.follow(node) if node.name in fusing else _single(node)
+        if step.residual is not None and step.residual.align is not None:
+            # Its shift, placed before as a step of its own, now happens in this one.
+            steps = [one for one in steps if one.node is not step.residual.align]
+        steps.append(step)
+    return steps
+
+
+def fires_at_once(node: Node) -> bool:
+    """Whether a node is a neuron that remembers nothing."""
+    return node.op == "integrate_fire" and not leak_shift(node)
+
+
+def _single(node: Node) -> Step:
+    fires = node.op == "integrate_fire"
+    return Step(node, node.inputs, membrane=None if fires else node, neuron=node if fires else None)
+
+
+class _Fusion:
+    """Grows steps; ``done`` are the nodes that have become part of one."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.consumers: Mapping[str, Sequence[Node]] = graph.consumers()
+        self.nodes = graph.by_name()
+        self.order = {node.name: at for at, node in enumerate(graph.nodes)}
+        self.done: set[str] = set()
+
+    def follow(self, node: Node) -> Step:
+        """The step that begins with ``node``."""
+        step, at = Step(node, node.inputs), node
+        while (following := self._next(step, at)) is not None:
+            step, at = following
+            self.done.add(at.name)
+        neurons = [one for one in self.consumers[at.name] if fires_at_once(one)]
+        neuron = neurons[0] if neurons else None
+        if neuron is not None:
+            self.done.add(neuron.name)
+        alone = neuron is not None and len(self.consumers[at.name]) == 1
+        return replace(step, neuron=neuron, membrane=None if alone else at)
+
+    def _next(self, step: Step, at: Node) -> tuple[Step, Node] | None:
+        """The step grown by the only reader of ``at``, if that can be fused."""
+        readers = self.consumers[at.name]
+        if len(readers) != 1 or readers[0].output.dtype is not step.node.output.dtype:
+            return None
+        (reader,) = readers
+        if reader.op == "align" and step.residual is None:
+            return replace(step, shifts=(*step.shifts, reader)), reader
+        # Channels last, a reshape that leaves the channels alone moves nothing.
+        if reader.op == "reshape" and reader.output.channels == at.output.channels:
+            return step, reader
+        if reader.op == "add" and step.residual is None:
+            residual = self._residual(step, [name for name in reader.inputs if name != at.name])
+            if residual is not None:
+                return replace(step, residual=residual), reader
+        return None
+
+    def _residual(self, step: Step, others: list[str]) -> Residual | None:
+        """The other branch of a sum, if it is there before this one."""
+        if len(others) != 1:
+            return None
+        (other,) = (self.nodes[name] for name in others)
+        if other.op == "align" and len(self.consumers[other.name]) == 1:
+            (source,) = other.inputs
+            same = self.nodes[source].output.dtype is step.node.output.dtype
+            if same and self.order[source] < self.order[step.node.name]:
+                self.done.add(other.name)
+                return Residual(source, other)
+        ready = self.order[other.name] < self.order[step.node.name]
+        return Residual(other.name, None) if ready else None

@@ -1,0 +1,108 @@
+"""Words of vector IR that the intrinsics of this package are spelled with.
+
+LLVM lowers the same IR to AVX-512, AVX2 or NEON. Addresses count elements from an array's first.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+
+I64 = ir.IntType(64)
+Body = Callable[[Any, list[Any]], list[Any]]
+
+
+def pointers(context: Any, builder: Any, signature: Any, args: Any) -> list[Any]:
+    """The arguments of an intrinsic, arrays as pointers to their first element."""
+    return [
+        context.make_array(kind)(context, builder, value).data
+        if isinstance(kind, types.Array)
+        else value
+        for kind, value in zip(signature.args, args, strict=True)
+    ]
+
+
+def _vector_at(builder: Any, pointer: Any, at: Any, lanes: int) -> Any:
+    vector = ir.VectorType(pointer.type.pointee, lanes)
+    return builder.bitcast(builder.gep(pointer, [at]), vector.as_pointer())
+
+
+def load_lanes(builder: Any, pointer: Any, at: Any, lanes: int) -> Any:
+    """Load ``lanes`` elements from element ``at``, wherever it lies."""
+    return builder.load(_vector_at(builder, pointer, at, lanes), align=1)
+
+
+def store_lanes(builder: Any, value: Any, pointer: Any, at: Any) -> None:
+    """Store a vector at element ``at``, wherever it lies."""
+    builder.store(value, _vector_at(builder, pointer, at, value.type.count), align=1)
+
+
+def declared(builder: Any, kind: Any, name: str) -> Any:
+    """An intrinsic of LLVM's of that type, declared once in a module."""
+    known = builder.module.globals.get(name)
+    return ir.Function(builder.module, kind, name) if known is None else known
+
+
+def zeros(element: Any, lanes: int) -> Any:
+    """A vector of zeros."""
+    return ir.Constant(ir.VectorType(element, lanes), None)
+
+
+def splat(builder: Any, value: Any, lanes: int) -> Any:
+    """A vector that repeats one scalar."""
+    undefined = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
+    one = builder.insert_element(undefined, value, I64(0))
+    return builder.shuffle_vector(one, undefined, zeros(ir.IntType(32), lanes))
+
+
+def is_whole(vector: Any) -> bool:
+    """Whether a vector holds integers."""
+    return isinstance(vector.type.element, ir.IntType)
+
+
+def add(builder: Any, a: Any, b: Any) -> Any:
+    """The sum of two vectors of one type."""
+    return builder.add(a, b) if is_whole(a) else builder.fadd(a, b)
+
+
+def multiply(builder: Any, a: Any, b: Any) -> Any:
+    """The product of two vectors of one type."""
+    return builder.mul(a, b) if is_whole(a) else builder.fmul(a, b)
+
+
+def loop(
+    builder: Any, begin: Any, end: Any, step: int, held: list[Any], body: Body
+) -> tuple[Any, list[Any]]:
+    """Emit ``while begin + step <= end: held = body(begin, held); begin += step``."""
+    entry = builder.block
+    head, inside, done = (builder.append_basic_block(part) for part in ("head", "in", "out"))
+    builder.branch(head)
+    builder.position_at_end(head)
+    at = builder.phi(I64)
+    at.add_incoming(begin, entry)
+    phis = [builder.phi(value.type) for value in held]
+    following = builder.add(at, I64(step))
+    builder.cbranch(builder.icmp_signed("<=", following, end), inside, done)
+    builder.position_at_end(inside)
+    updated = body(at, phis)
+    at.add_incoming(following, builder.block)
+    for phi, before, after in zip(phis, held, updated, strict=True):
+        phi.add_incoming(before, entry)
+        phi.add_incoming(after, builder.block)
+    builder.branch(head)
+    builder.position_at_end(done)
+    return at, phis
+
+
+def switch(builder: Any, choice: Any, cases: list[Callable[[], None]]) -> None:
+    """Emit the ``choice``-th of several pieces of code, chosen at run time."""
+    done = builder.append_basic_block("done")
+    branches = builder.switch(choice, done)
+    for number, emit in enumerate(cases):
+        case = builder.append_basic_block(f"case{number}")
+        branches.add_case(I64(number), case)
+        builder.position_at_end(case)
+        emit()
+        builder.branch(done)
+    builder.position_at_end(done)

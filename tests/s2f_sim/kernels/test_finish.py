@@ -1,0 +1,95 @@
+"""What follows the sums, against its definition."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from s2f_sim.kernels.finish import Finish, finish_positions
+
+KINDS = [np.float32, np.int32, np.int64]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(
+    positions=st.integers(1, 6),
+    channels=st.integers(1, 70),
+    levels=st.integers(0, 9),
+    timesteps=st.integers(1, 10),
+    mapped=st.booleans(),
+    scaled=st.booleans(),
+    added=st.booleans(),
+    kept=st.booleans(),
+    seed=st.integers(0, 2**16),
+)
+@example(3, 33, 4, 4, False, True, True, True, 0)
+def test_finished_sums_are_what_the_graph_says(
+    kind: Any,
+    positions: int,
+    channels: int,
+    levels: int,
+    timesteps: int,
+    mapped: bool,
+    scaled: bool,
+    added: bool,
+    kept: bool,
+    seed: int,
+) -> None:
+    rng = np.random.default_rng(seed)
+
+    def draw(*shape: int) -> Any:
+        return rng.integers(-9, 10, shape).astype(kind)
+
+    sums, other = draw(positions, channels), draw(positions if added else 0, channels)
+    bias = draw(positions if mapped else 1, channels)
+    scale, other_scale = (
+        (1 << (rng.integers(0, 5, channels) * scaled)).astype(kind) for _ in range(2)
+    )
+    comparators = np.sort(draw(levels, channels), axis=0)
+    finish = Finish(
+        bias,
+        scaled,
+        scale,
+        added,
+        other,
+        other_scale,
+        np.full((positions if kept else 0, channels), 77, kind),
+        comparators,
+        timesteps,
+        np.full((positions if levels else 0, channels), 99, np.uint8),
+        np.full((timesteps, positions if levels else 0), 0, np.int32),
+    )
+    expected = (sums + bias) * scale + (other * other_scale if added else 0)
+    cut = positions // 2
+    finish_positions(sums, finish, cut, positions)
+    assert (finish.counts[:cut] == 99).all()
+    assert (finish.membrane[:cut] == 77).all()
+    finish_positions(sums, finish, 0, cut)
+    if kept:
+        np.testing.assert_array_equal(finish.membrane, expected)
+    if levels:
+        reached = (expected[None] >= comparators[:timesteps, None]).sum(0)
+        np.testing.assert_array_equal(finish.counts, reached)
+        spiking = [(reached >= d).sum(1) for d in range(1, timesteps + 1)]
+        np.testing.assert_array_equal(finish.spikes, spiking)
+
+
+@pytest.mark.parametrize("channels", [3, 20])
+def test_nan_fires_never_and_infinity_always(channels: int) -> None:
+    sums = np.zeros((2, channels), np.float32)
+    sums[0], sums[1] = np.nan, np.inf
+    none = np.zeros((0, channels), np.float32)
+    comparators = np.repeat(np.array([[-np.inf], [0.5]], np.float32), channels, axis=1)
+    counts, spikes = np.empty((2, channels), np.uint8), np.zeros((2, 2), np.int32)
+    bias = np.zeros((1, channels), np.float32)
+    finish_positions(
+        sums,
+        Finish(bias, False, bias[0], False, none, bias[0], none, comparators, 2, counts, spikes),
+        0,
+        2,
+    )
+    assert (counts[0] == 0).all()
+    assert (counts[1] == 2).all()
+    assert spikes.tolist() == [[0, channels], [0, channels]]

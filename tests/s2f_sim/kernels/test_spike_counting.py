@@ -1,0 +1,39 @@
+"""Spikes per timestep, and what they reach, against their definitions."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from s2f_sim.kernels.spike_counting import add_reached, count_row, count_spikes
+
+
+@given(
+    positions=st.integers(1, 8),
+    channels=st.integers(1, 200),
+    levels=st.integers(1, 8),
+    density=st.sampled_from([0.0, 0.1, 0.5, 1.0]),
+)
+def test_timestep_d_counts_the_channels_that_reach_d(
+    positions: int, channels: int, levels: int, density: float
+) -> None:
+    rng = np.random.default_rng(channels)
+    shape = (positions, channels)
+    counts = rng.integers(0, levels + 1, shape) * (rng.random(shape) < density)
+    counts = counts.astype(np.uint8)
+    expected = np.array([(counts >= level).sum(axis=1) for level in range(1, levels + 1)])
+    spikes = np.full((levels, positions), -1, np.int32)
+    count_spikes(counts, spikes)
+    np.testing.assert_array_equal(spikes, expected)
+    part = np.full((levels, positions), -1, np.int32)
+    count_row(counts, 1, positions - 1, part)
+    np.testing.assert_array_equal(part[:, 1:], expected[:, 1:])
+    assert (part[:, 0] == -1).all()
+
+
+def test_synapses_reached_are_counted_per_timestep() -> None:
+    rng = np.random.default_rng(0)
+    spikes = rng.integers(0, 100, (4, 30)).astype(np.int32)
+    reached = rng.integers(0, 2**40, 30)
+    totals = np.ones((2, 4), np.int64)
+    add_reached(spikes, reached, totals)
+    np.testing.assert_array_equal(totals, np.stack([spikes.sum(1), spikes @ reached]) + 1)

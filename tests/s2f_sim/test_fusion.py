@@ -1,0 +1,86 @@
+"""What is fused, and that everything is done once."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import s2f_deploy
+from s2f_deploy import Graph
+from s2f_sim.events import EventsEngine
+from s2f_sim.fusion import fused_steps, single_steps
+from s2f_sim.layout import Layout, choose_layout
+from s2f_sim.simulator import Simulator
+
+
+@pytest.fixture(scope="module")
+def graphs(tiny_onnx: Path) -> dict[str, Graph]:
+    return {kind: s2f_deploy.lower(tiny_onnx, kind) for kind in ("int8", "float32")}
+
+
+@pytest.mark.parametrize("kind", ["int8", "float32"])
+def test_every_node_is_done_once_and_after_what_it_reads(
+    graphs: dict[str, Graph], kind: str
+) -> None:
+    graph = graphs[kind]
+    fusing = {
+        node.name for node in graph.select("event_conv2d", "event_linear", "attention", "conv2d")
+    }
+    steps = fused_steps(graph, fusing)
+    assert len(steps) < len(single_steps(graph)) / 2
+    given = {node.name for node in graph.select("input")}
+    neurons = []
+    for step in steps:
+        assert set(step.reads) <= given
+        given |= {node.name for node in (step.membrane, step.neuron) if node is not None}
+        neurons += [step.neuron.name] if step.neuron else []
+    assert sorted(neurons) == sorted(node.name for node in graph.select("integrate_fire"))
+
+
+def test_residual_sums_are_fused_with_their_shifts(graphs: dict[str, Graph]) -> None:
+    steps = EventsEngine(graphs["int8"], 1).steps
+    residual = [step for step in steps if step.residual is not None]
+    sums = len(list(graphs["int8"].select("add")))
+    assert len(residual) == sums > 3
+    assert any(step.shifts for step in residual)
+    assert not any(step.node.op in ("add", "align") for step in steps)
+
+
+FORCED: list[dict[str, Any]] = [
+    {"together": 1},
+    {"together": 4},
+    {"cache_bytes": 0},
+    {"cache_bytes": 1 << 30},
+    {"rows": "convolution"},
+    {"convolution": "grouped"},
+]
+
+
+@pytest.mark.parametrize("kind", ["int8", "float32"])
+@pytest.mark.parametrize("forced", FORCED)
+def test_no_layout_changes_a_count(
+    graphs: dict[str, Graph], kind: str, forced: dict[str, Any]
+) -> None:
+    graph = graphs[kind]
+
+    def layout(node: Any, source: Any, rows: Any) -> Layout:
+        chosen = choose_layout(node, source, rows)
+        kernel = forced.get(chosen.kernel, chosen.kernel)
+        if node.op == "event_linear":
+            kernel = "rows"
+        together = forced.get("together", chosen.together) if kernel == "convolution" else 1
+        return Layout(kernel, together, forced.get("cache_bytes", chosen.cache_bytes))
+
+    x = np.random.default_rng(0).standard_normal((2, 3, 32, 32)).astype(np.float32)
+    usual, other = Simulator(graph), Simulator(graph, layout=layout)
+    found, expected = other.run(x), usual.run(x)
+    for name, counts in expected.counts.items():
+        if kind == "int8":
+            np.testing.assert_array_equal(found.counts[name], counts)
+        else:
+            assert np.mean(found.counts[name] != counts) < 1e-3
+    if kind == "int8":
+        assert found.layers == expected.layers
+        for name, output in expected.outputs.items():
+            np.testing.assert_array_equal(found.outputs[name], output)
