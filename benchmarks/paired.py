@@ -1,8 +1,14 @@
-"""Timing several ways to do one thing, in turns, so that the machine's moods hit all alike."""
+"""Timing several ways to do one thing, in turns, so that the machine's moods hit all alike.
+
+Between turns nothing runs for a moment: threads of some runtimes wait for more work by turning in
+circles, and would take a core from whoever comes next.
+"""
 
 import statistics
 import time
 from collections.abc import Callable, Mapping
+
+SETTLING_SECONDS = 0.05
 
 
 def times_in_turns(
@@ -15,6 +21,7 @@ def times_in_turns(
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(repeats):
         for name, run in runs.items():
+            time.sleep(SETTLING_SECONDS)
             begin = time.perf_counter()
             run()
             seconds[name].append(time.perf_counter() - begin)
