@@ -9,8 +9,9 @@ from threading import Lock, Thread
 
 # More pieces than threads, so that a thread with silent rows takes work from a busy one.
 PIECES_PER_THREAD = 2
-# Handing work to a thread and waiting for it costs more than a small layer takes.
-WORTHWHILE_NS = 120_000
+# Handing work to a thread and waiting for it costs more than a small layer takes: a processor of a
+# virtual machine that has gone to sleep wakes slowly.
+WORTHWHILE_NS = 600_000
 
 
 class _Helpers:

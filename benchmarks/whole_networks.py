@@ -1,6 +1,6 @@
 """Is simulating the spikes faster than running the dense network?
 
-    python benchmarks/networks.py [--network e_spikeformer_m] [--counts 0.1 0.37 0.8] [--json FILE]
+    python benchmarks/whole_networks.py [--network NAME] [--counts 0.1 0.37 0.8] [--json FILE]
 
 E-SpikeFormer with random weights whose norms are scaled until the mean count over the neuron layers
 is what was asked for. A full simulation, every spike and synaptic operation counted, against
@@ -13,7 +13,6 @@ does nothing else.
 import argparse
 import json
 import multiprocessing
-import resource
 import sys
 import tempfile
 from collections.abc import Callable
@@ -162,12 +161,18 @@ def peak_megabytes(run: Callable[..., None], *arguments: Any) -> float:
     process = context.Process(target=_report_peak, args=(queue, run, *arguments))
     process.start()
     process.join()
+    if process.exitcode:
+        raise RuntimeError(f"the measured process ended with {process.exitcode}")
     return float(queue.get())
 
 
 def _report_peak(queue: Any, run: Callable[..., None], *arguments: Any) -> None:
+    # Linux counts the parent's peak for a new process, too: begin anew.
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     run(*arguments)
-    queue.put(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    (peak,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
+    queue.put(int(peak.split()[1]) / 1e3)
 
 
 def simulate_once(path: Path, side: int) -> None:
