@@ -16,7 +16,6 @@ from s2f_sim.kernels.events import list_bytes
 from s2f_sim.workers import Workers
 
 ADDITIONS_PER_NS = 10.0
-LARGEST_COUNT = 255
 
 
 def attend(node: Node, inputs: list[Any], workers: Workers) -> NDArray[Any]:
