@@ -126,7 +126,9 @@ class _Fusion:
         if len(others) != 1:
             return None
         (other,) = (self.nodes[name] for name in others)
-        if other.op == "align" and len(self.consumers[other.name]) == 1:
+        # A shift that already belongs to a step is that step's value; its source's is not kept.
+        waiting = other.op == "align" and other.name not in self.done
+        if waiting and len(self.consumers[other.name]) == 1:
             (source,) = other.inputs
             same = self.nodes[source].output.dtype is step.node.output.dtype
             if same and self.order[source] < self.order[step.node.name]:

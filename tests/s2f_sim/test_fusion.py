@@ -8,6 +8,7 @@ import pytest
 
 import s2f_deploy
 from s2f_deploy import Graph
+from s2f_deploy.ir.graph import DType, Level, Node, TensorType
 from s2f_sim.events import EventsEngine
 from s2f_sim.fusion import fused_steps, single_steps
 from s2f_sim.layout import Layout, choose_layout
@@ -84,3 +85,26 @@ def test_no_layout_changes_a_count(
         assert found.layers == expected.layers
         for name, output in expected.outputs.items():
             np.testing.assert_array_equal(found.outputs[name], output)
+
+
+def test_a_sum_of_two_shifted_branches_reads_what_is_handed_on() -> None:
+    whole, spikes = TensorType((4,), DType.INT32), TensorType((4,), DType.COUNT, 2)
+
+    def node(name: str, op: str, inputs: str, output: TensorType) -> Node:
+        return Node(name, op, (inputs,) if inputs else (), (), output, "")
+
+    nodes = (
+        node("counts", "input", "", spikes),
+        node("one", "event_linear", "counts", whole),
+        node("one shifted", "align", "one", whole),
+        node("two", "event_linear", "counts", whole),
+        node("two shifted", "align", "two", whole),
+        Node("sum", "add", ("one shifted", "two shifted"), (), whole, ""),
+        node("fired", "integrate_fire", "sum", spikes),
+    )
+    graph = Graph("branches", Level.EVENT, nodes, {})
+    given = {"counts"}
+    for step in fused_steps(graph, {"one", "two"}):
+        assert set(step.reads) <= given
+        given |= {one.name for one in (step.membrane, step.neuron) if one is not None}
+    assert "fired" in given
