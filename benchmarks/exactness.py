@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 import s2f_deploy
 import s2f_models
-from s2f_cli.subject import BUNDLED_MODEL
+from s2f_cli.bundled import DEFAULT
 from s2f_deploy.passes.pipeline import Arithmetic
 from s2f_models.train_cifar10 import read_archive
 from s2f_sim import DeployedReport, verify
-from s2f_sim.preprocess import Preprocessing, prepare_pictures
+from s2f_sim.preparation import prepare_pictures, read_preparation
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from golden_weights import fill_golden, golden_image, read_golden
@@ -40,13 +40,13 @@ RUNS: tuple[dict[str, Any], ...] = (
 
 def bundled(archive: Path, samples: int) -> tuple[bytes, Array, list[Array]]:
     """The bundled float network, its calibration images, and test images of all classes."""
-    graph = s2f_deploy.load(BUNDLED_MODEL)
-    preprocessing = Preprocessing.from_dict(graph.metadata["preprocessing"], where="artefact")
+    graph = s2f_deploy.load(DEFAULT.artefact)
+    preparation = read_preparation(graph.metadata["preprocessing"], where="artefact")
     assert graph.calibration is not None
-    calibration = prepare_pictures(graph.calibration, preprocessing)
+    calibration = prepare_pictures(graph.calibration, preparation)
     pixels, _, _ = read_archive(archive, "test")
     chosen = pixels.numpy()[np.arange(samples) * len(pixels) // samples].transpose(0, 2, 3, 1)
-    images = prepare_pictures(chosen, preprocessing)
+    images = prepare_pictures(chosen, preparation)
     return graph.reference, calibration, list(images[:, None])
 
 

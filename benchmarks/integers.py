@@ -20,12 +20,12 @@ import onnxruntime
 from numpy.typing import NDArray
 
 import s2f_deploy
-from s2f_cli.subject import BUNDLED_MODEL
+from s2f_cli.bundled import DEFAULT
 from s2f_deploy import Graph
 from s2f_deploy.passes.pipeline import Arithmetic
 from s2f_models.train_cifar10 import read_archive
 from s2f_sim import Simulator
-from s2f_sim.preprocess import Preprocessing, prepare_pictures
+from s2f_sim.preparation import prepare_pictures, read_preparation
 from s2f_sim.simulator import EngineName
 
 BATCH = 50
@@ -88,19 +88,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Print one table and one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--archive", type=Path, required=True)
-    parser.add_argument("--model", type=Path, default=BUNDLED_MODEL)
+    parser.add_argument("--model", type=Path, default=DEFAULT.artefact)
     parser.add_argument("--samples", type=int, default=10_000)
     parser.add_argument("--spikes", type=int, default=1_000, help="of them, also as spikes")
     parser.add_argument("--reference", type=int, default=200, help="of them, also by NumPy")
     args = parser.parse_args(arguments)
     bundled = s2f_deploy.load(args.model)
-    preprocessing = Preprocessing.from_dict(bundled.metadata["preprocessing"], where="artefact")
+    preparation = read_preparation(bundled.metadata["preprocessing"], where="artefact")
     pixels, labels, _ = read_archive(args.archive, "test")
     chosen = evenly(args.samples, len(pixels))
     pictures = pixels.numpy()[chosen].transpose(0, 2, 3, 1)
-    x = prepare_pictures(pictures, preprocessing)
+    x = prepare_pictures(pictures, preparation)
     assert bundled.calibration is not None
-    calibration = prepare_pictures(bundled.calibration, preprocessing)
+    calibration = prepare_pictures(bundled.calibration, preparation)
     results = {}
     heading = ("weights", "accuracy", "counts changed", "spikes = dense", "numpy = dense")
     print(f"{heading[0]:>8} {heading[1]:>9} {heading[2]:>15} {heading[3]:>24} {heading[4]:>24}")

@@ -35,7 +35,7 @@ from torch import Tensor, nn
 
 import s2f_deploy
 import s2f_models
-from s2f_cli.subject import BUNDLED_MODEL
+from s2f_cli.bundled import DEFAULT
 from s2f_deploy.frontend.import_onnx import import_onnx
 from s2f_deploy.ir.graph import Graph
 from s2f_deploy.passes.pipeline import INTEGER_PASSES, run_passes
@@ -43,7 +43,7 @@ from s2f_deploy.passes.quantise import WeightFormat, quantise
 from s2f_deploy.passes.to_events import to_events
 from s2f_deploy.passes.to_fixed_point import to_fixed_point
 from s2f_sim import Run, Simulator
-from s2f_sim.preprocess import Preprocessing, prepare_pictures
+from s2f_sim.preparation import prepare_pictures, read_preparation
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from golden_weights import fill_golden, golden_image, read_golden
@@ -82,10 +82,10 @@ def job(name: str, onnx: bytes, calibration: Array, images: list[Array]) -> Job:
 
 def bundled(count: int) -> Job:
     """The bundled network on its calibration images."""
-    graph = s2f_deploy.load(BUNDLED_MODEL)
-    preprocessing = Preprocessing.from_dict(graph.metadata["preprocessing"], where="artefact")
+    graph = s2f_deploy.load(DEFAULT.artefact)
+    preparation = read_preparation(graph.metadata["preprocessing"], where="artefact")
     assert graph.calibration is not None
-    images = prepare_pictures(graph.calibration, preprocessing)
+    images = prepare_pictures(graph.calibration, preparation)
     return job("e_spikeformer_cifar10", graph.reference, images, list(images[:count, None]))
 
 

@@ -1,6 +1,7 @@
 """Networks of a wanted activity: weights scaled until neurons emit a given mean count."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
@@ -13,8 +14,16 @@ ROUNDS = 25
 _STEP = (0.7, 1.4)
 
 
-def temper(model: nn.Module, image: Tensor, mean_count: float) -> dict[str, float]:
+def temper(
+    model: nn.Module, image: Tensor, mean_count: float | Mapping[str, float], rounds: int = ROUNDS
+) -> dict[str, float]:
     """Scale the batch norm that ran last before each neuron until it emits ``mean_count``.
+
+    Args:
+        model: in evaluation mode; changed.
+        image: what it is tempered on.
+        mean_count: of all neuron layers, or of each by its name.
+        rounds: of running it and scaling.
 
     Norms that serve several neurons aim at their mean. The weights stay what training could give:
     only the norms' scales and shifts change.
@@ -34,17 +43,22 @@ def temper(model: nn.Module, image: Tensor, mean_count: float) -> dict[str, floa
         if isinstance(module, IntegerFire)
     ]
     with torch.no_grad():
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             watch.served.clear()
             model(image)
             for norm, names in watch.served.items():
                 emitted = np.mean([watch.means[name] for name in names])
-                factor = float(np.clip((mean_count / (emitted + 1e-3)) ** 0.5, *_STEP))
+                wanted = np.mean([_wanted(mean_count, name) for name in names])
+                factor = float(np.clip((wanted / (emitted + 1e-3)) ** 0.5, *_STEP))
                 norm.weight.mul_(factor)
                 norm.bias.mul_(factor)
     for hook in hooks:
         hook.remove()
     return watch.means
+
+
+def _wanted(mean_count: float | Mapping[str, float], name: str) -> float:
+    return mean_count[name] if isinstance(mean_count, Mapping) else mean_count
 
 
 class _Watch:

@@ -20,11 +20,11 @@ from PIL import Image
 
 import s2f_deploy
 from s2f_sim import Simulator
-from s2f_sim.preprocess import Preprocessing, prepare
+from s2f_sim.preparation import Preparation, read_preparation
 
 
 def read_samples(
-    archive: Path, samples: int, preprocessing: Preprocessing
+    archive: Path, samples: int, preparation: Preparation
 ) -> tuple[NDArray[np.float32], list[str], NDArray[np.int64]]:
     """float32[N, 3, S, S], class names in archive order, and int[N] labels."""
     with zipfile.ZipFile(archive) as members:
@@ -32,7 +32,7 @@ def read_samples(
         classes = sorted({name.split("/")[1] for name in names})
         chosen = [names[i * len(names) // samples] for i in range(samples)]
         images = [
-            prepare(Image.open(io.BytesIO(members.read(n))).convert("RGB"), preprocessing)
+            preparation.prepare(Image.open(io.BytesIO(members.read(n))).convert("RGB"))
             for n in chosen
         ]
     labels = np.array([classes.index(name.split("/")[1]) for name in chosen])
@@ -53,8 +53,8 @@ def main() -> None:
         "cli/s2f_cli/bundled/e_spikeformer_cifar10.s2f"
     )
     graph = s2f_deploy.load(model)
-    preprocessing = Preprocessing.from_dict(graph.metadata["preprocessing"], where=str(model))
-    images, classes, labels = read_samples(args.archive, args.samples, preprocessing)
+    preparation = read_preparation(graph.metadata["preprocessing"], where=str(model))
+    images, classes, labels = read_samples(args.archive, args.samples, preparation)
     assert classes == list(graph.metadata["classes"]), "the archive has other classes"
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3

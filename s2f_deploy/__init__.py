@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from s2f_deploy.passes.pipeline import lower_content as lower_content
 
 
-def export_onnx(model: Any, input_shape: tuple[int, ...], path: str | os.PathLike[str]) -> None:
+def export_onnx(
+    model: Any, input_shape: tuple[int, ...], path: str | os.PathLike[str], output: str = "logits"
+) -> None:
     """Write a ``torch.nn.Module`` as ONNX: see ``frontend.export_torch.export_onnx``."""
     # Simulating needs no torch, and torch takes seconds to import.
     from s2f_deploy.frontend import export_torch  # noqa: PLC0415
 
-    export_torch.export_onnx(model, input_shape, path)
+    export_torch.export_onnx(model, input_shape, path, output)
 
 
 def __getattr__(name: str) -> Any:

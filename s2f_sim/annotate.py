@@ -2,11 +2,9 @@
 
 from collections.abc import Sequence
 
-from matplotlib.patches import Rectangle
 from PIL import Image
-from PIL.Image import Resampling
 
-from s2f_sim.figure import FAINT, HUES, INK, MUTED, PAPER, Canvas
+from s2f_sim.page import FAINT, HUES, INK, MUTED, PAPER, Page, is_drawn, scaled
 from s2f_sim.prediction import ClassScore
 
 _MARGIN, _HEADER, _FOOTER = 28, 66, 52
@@ -14,6 +12,12 @@ _PHOTO_HEIGHT, _PHOTO_WIDTHS = 400, (300, 600)
 _PANEL_WIDTH, _GAP = 420, 36
 _BAR_HEIGHT, _BAR_STEP = 16, 62
 _NUMBER_WIDTH = 64
+_LINE, _DASH, _SPACE = 2, 8, 7
+# Of a drawn pixel: from here on sharp edges are worth more than filling the room.
+_LARGE_SQUARE = 3
+_OTHERS = "#8fb8d4"
+
+_Area = tuple[float, float, float, float]
 
 
 def annotate(
@@ -22,40 +26,41 @@ def annotate(
     *,
     title: str,
     caption: str,
-    seen: tuple[float, float, float, float] | None = None,
+    seen: _Area | None = None,
 ) -> bytes:
     """Draw a photograph, its best classes as bars, and a line of counts below; PNG.
 
     Args:
-        photograph: RGB, any size; enlarged smoothly where it is tiny.
+        photograph: RGB, any size; enlarged smoothly where it is tiny. Or drawn with a palette,
+            as ``events_image`` is; then its pixels stay squares.
         scores: best first, five at most.
         title: above the bars: what answered.
         caption: below: spikes, operations, timesteps.
-        seen: left, top, right, bottom of the part the network saw, pixels of ``photograph``.
+        seen: left, top, right, bottom of the part the network saw, pixels of ``photograph``;
+            marked where that is not all of it.
     """
     width, height = _photo_size(photograph)
     full_width = 2 * _MARGIN + width + _GAP + _PANEL_WIDTH
-    canvas = Canvas(full_width, _HEADER + _PHOTO_HEIGHT + _FOOTER)
-    _draw_photograph(canvas, photograph, (width, height), seen)
+    page = Page(full_width, _HEADER + _PHOTO_HEIGHT + _FOOTER)
+    _draw_photograph(page, photograph, (width, height), seen)
     left = _MARGIN + width + _GAP
-    canvas.text(
-        _MARGIN, 40, scores[0].label, size=17, weight="bold", room=full_width - 2 * _MARGIN - 90
-    )
-    canvas.text(
+    best = scores[0]
+    page.text(_MARGIN, 40, best.label, size=23, bold=True, room=full_width - 2 * _MARGIN - 90)
+    page.text(
         full_width - _MARGIN,
         40,
-        f"{scores[0].probability:.1%}",
-        size=17,
-        weight="bold",
+        f"{best.probability:.1%}",
+        size=23,
+        bold=True,
         colour=HUES[0],
         align="right",
     )
-    canvas.text(left, _HEADER + 14, title, size=9.5, colour=MUTED, room=_PANEL_WIDTH)
-    canvas.text(left, _HEADER + 34, "softmax of the logits", size=9.5, colour=MUTED)
-    _draw_bars(canvas, scores, left, _HEADER + 64)
+    page.text(left, _HEADER + 14, title, size=13, colour=MUTED, room=_PANEL_WIDTH)
+    page.text(left, _HEADER + 34, "softmax of the logits", size=13, colour=MUTED)
+    _draw_bars(page, scores, left, _HEADER + 64)
     base = _HEADER + _PHOTO_HEIGHT + 33
-    canvas.text(_MARGIN, base, caption, size=9.5, colour=INK, room=full_width - 2 * _MARGIN)
-    return canvas.png()
+    page.text(_MARGIN, base, caption, size=13, room=full_width - 2 * _MARGIN)
+    return page.png()
 
 
 def _photo_size(photograph: Image.Image) -> tuple[int, int]:
@@ -67,59 +72,58 @@ def _photo_size(photograph: Image.Image) -> tuple[int, int]:
 
 
 def _draw_photograph(
-    canvas: Canvas,
-    photograph: Image.Image,
-    room: tuple[int, int],
-    seen: tuple[float, float, float, float] | None,
+    page: Page, photograph: Image.Image, room: tuple[int, int], seen: _Area | None
 ) -> None:
     scale = min(room[0] / photograph.width, room[1] / photograph.height)
+    if is_drawn(photograph) and scale >= _LARGE_SQUARE:
+        scale = int(scale)
     width = max(1, round(photograph.width * scale))
     height = max(1, round(photograph.height * scale))
     left = _MARGIN + (room[0] - width) // 2
     top = _HEADER + (room[1] - height) // 2
-    axes = canvas.figure.add_axes(canvas.box(left, top, width, height))
-    axes.imshow(
-        photograph.resize((width, height), Resampling.LANCZOS),
-        extent=(0, photograph.width, photograph.height, 0),
-        interpolation="nearest",
-        aspect="auto",
+    if is_drawn(photograph):
+        page.draw.rectangle((left - 1, top - 1, left + width, top + height), outline=FAINT)
+    page.image.paste(scaled(photograph, width, height), (left, top))
+    if seen is None or seen == (0, 0, *photograph.size):
+        return
+    x0, y0, x1, y1 = seen
+    sides = (left + x0 * scale, top + y0 * scale, left + x1 * scale, top + y1 * scale)
+    _mark(page, sides, (left, top, left + width, top + height))
+
+
+def _mark(page: Page, area: _Area, within: tuple[int, int, int, int]) -> None:
+    """A line of white and dark dashes around ``area``: visible on everything."""
+    left, top = (max(round(at) - 1, least) for at, least in zip(area[:2], within[:2], strict=True))
+    right, bottom = (
+        min(round(at) + 1, most) for at, most in zip(area[2:], within[2:], strict=True)
     )
-    axes.set_axis_off()
-    if seen is not None:
-        x0, y0, x1, y1 = seen
-        for colour, style in ((INK, "solid"), (PAPER, (0, (5, 4)))):
-            axes.add_patch(
-                Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec=colour, lw=1.2, ls=style)
-            )
+    page.draw.rectangle((left, top, right - 1, bottom - 1), outline=INK, width=_LINE)
+    for x in range(left, right, _DASH + _SPACE):
+        for y in (top, bottom - _LINE):
+            end = min(x + _DASH, right)
+            page.draw.rectangle((x, y, end - 1, y + _LINE - 1), fill=PAPER)
+    for y in range(top, bottom, _DASH + _SPACE):
+        for x in (left, right - _LINE):
+            end = min(y + _DASH, bottom)
+            page.draw.rectangle((x, y, x + _LINE - 1, end - 1), fill=PAPER)
 
 
-def _draw_bars(canvas: Canvas, scores: Sequence[ClassScore], left: float, first: float) -> None:
+def _draw_bars(page: Page, scores: Sequence[ClassScore], left: int, first: int) -> None:
     length = _PANEL_WIDTH - _NUMBER_WIDTH
     for row, score in enumerate(scores):
-        top = first + row * _BAR_STEP
         best = row == 0
-        canvas.text(
-            left,
-            top + 14,
-            score.label,
-            size=11,
-            weight="bold" if best else "normal",
-            room=_PANEL_WIDTH,
-        )
-        axes = canvas.figure.add_axes(canvas.box(left, top + 22, length, _BAR_HEIGHT))
-        axes.set_axis_off()
-        axes.set_xlim(0, 1)
-        axes.barh([0, 0], [1, score.probability], height=1, color=[FAINT, _colour(best)])
-        axes.set_ylim(-0.5, 0.5)
-        canvas.text(
+        top = first + row * _BAR_STEP
+        bar = top + 22
+        page.text(left, top + 14, score.label, size=15, bold=best, room=_PANEL_WIDTH)
+        page.draw.rectangle((left, bar, left + length - 1, bar + _BAR_HEIGHT - 1), fill=FAINT)
+        if filled := round(length * score.probability):
+            corner = left + filled - 1, bar + _BAR_HEIGHT - 1
+            page.draw.rectangle((left, bar, *corner), fill=HUES[0] if best else _OTHERS)
+        page.text(
             left + _PANEL_WIDTH,
-            top + 22 + _BAR_HEIGHT - 3,
+            bar + _BAR_HEIGHT - 3,
             f"{score.probability:.1%}",
-            size=11,
-            weight="bold" if best else "normal",
+            size=15,
+            bold=best,
             align="right",
         )
-
-
-def _colour(best: bool) -> str:
-    return HUES[0] if best else "#8fb8d4"

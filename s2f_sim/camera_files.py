@@ -167,3 +167,4 @@ _READERS: Mapping[str, Callable[[Path, Sensor | None, str], Events]] = {
     ".raw": _read_raw,
     ".aedat4": _read_aedat,
 }
+SUFFIXES = tuple(_READERS)

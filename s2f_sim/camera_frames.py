@@ -17,8 +17,10 @@ _MOST_CELLS = 1 << 28
 _LONGEST_PRODUCT = 1 << 62
 
 
-def gen1_frames(events: Events, label_us: int, bins: int) -> NDArray[np.uint8]:
-    """The 250 ms before a label in ``bins`` frames, uint8[bins, H, W], oldest first.
+def gen1_frames(
+    events: Events, label_us: int, bins: int, window_us: int = GEN1_WINDOW_US
+) -> NDArray[np.uint8]:
+    """The 250 ms (``window_us``) before a label, uint8[bins, H, W], oldest first.
 
     A pixel is 127 where nothing happened, else 255 or 0 by its last event. Of a label in the first
     250 ms the bins start at time 0 and the last ones stay empty.
@@ -28,9 +30,9 @@ def gen1_frames(events: Events, label_us: int, bins: int) -> NDArray[np.uint8]:
 
     Source: ``spike_yolo.md`` section 6.
     """
-    start = max(0, label_us - GEN1_WINDOW_US)
-    _check(events, bins, GEN1_WINDOW_US)
-    width_us = GEN1_WINDOW_US // bins
+    start = max(0, label_us - window_us)
+    _check(events, bins, window_us)
+    width_us = window_us // bins
     # What is left over by the division belongs to no bin.
     seen = events.window(start, min(label_us, start + bins * width_us))
     frames = np.full((bins, events.height, events.width), _NOTHING, np.uint8)

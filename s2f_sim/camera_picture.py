@@ -1,5 +1,7 @@
 """Events as a picture: where it got brighter is red, where it got darker blue."""
 
+import functools
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -7,14 +9,15 @@ from PIL.Image import Resampling
 
 from s2f_sim.camera_events import Events
 from s2f_sim.camera_frames import count_frames
-from s2f_sim.figure import FAINT, INK, MUTED
-from s2f_sim.page import Page
+from s2f_sim.page import FAINT, INK, MUTED, PAPER, Page, rgb
 
 BRIGHTER, DARKER = "#d1241f", "#1f57b8"
 _MARGIN, _HEADER, _FOOTER, _GAP, _LINE = 28, 66, 52, 20, 26
 _PANEL, _SMALL_SENSOR, _PAGE_WIDTH = 300, 128, 1340
 # A single event is already well visible; several make a pixel fuller.
 _FAINTEST, _FULL_AT = 0.55, 4
+# Mixtures of the two colours; an odd number, so that half and half is one.
+_MIXTURES = 63
 _SWATCH, _KEY_WIDTH = 14, 100
 
 
@@ -61,6 +64,18 @@ def draw_events(
     return page.png()
 
 
+def events_image(events: Events) -> Image.Image:
+    """All these events as one picture, on white, of as many pixels as the sensor has.
+
+    It has a palette, by which other pictures know that its pixels are to stay squares.
+
+    Raises:
+        InputError: as ``count_frames`` does.
+    """
+    end = int(events.t[-1]) + 1 if len(events) else 1
+    return _coloured(count_frames(events, 1, 0, end)[0])
+
+
 def _scale(events: Events) -> int:
     """Screen pixels per pixel: whole, so that they stay square, and none is lost."""
     longest = max(events.width, events.height)
@@ -68,16 +83,24 @@ def _scale(events: Events) -> int:
 
 
 def _coloured(frame: NDArray[np.int32]) -> Image.Image:
-    """Counts[2, H, W], darker then brighter -> RGB."""
-    pixels = np.full((*frame.shape[1:], 3), 255, np.uint8)
-    hit = frame.any(axis=0)
-    darker, brighter = frame[:, hit]
-    total = darker + brighter
-    strength = np.minimum(_FAINTEST + (1 - _FAINTEST) * (total - 1) / (_FULL_AT - 1), 1)
-    red, blue = (np.array([int(c[i : i + 2], 16) for i in (1, 3, 5)]) for c in (BRIGHTER, DARKER))
-    ink = np.outer(brighter / total, red) + np.outer(darker / total, blue)
-    pixels[hit] = np.rint(255 * (1 - strength[:, None]) + ink * strength[:, None])
-    return Image.fromarray(pixels)
+    """Counts[2, H, W], darker then brighter -> colours out of a palette."""
+    total = frame.sum(axis=0)
+    fullness = np.minimum(total, _FULL_AT) - 1
+    mixture = np.rint((_MIXTURES - 1) * frame[1] / np.maximum(total, 1))
+    colour = np.where(total, 1 + fullness * _MIXTURES + mixture, 0)
+    picture = Image.fromarray(colour.astype(np.uint8))
+    picture.putpalette(_palette())
+    return picture
+
+
+@functools.cache
+def _palette() -> bytes:
+    """White, then for every fullness all mixtures from DARKER to BRIGHTER."""
+    brighter = np.linspace(0, 1, _MIXTURES)[:, None]
+    ink = brighter * rgb(BRIGHTER) + (1 - brighter) * rgb(DARKER)
+    strength = np.linspace(_FAINTEST, 1, _FULL_AT)[:, None, None]
+    colours = rgb(PAPER) * (1 - strength) + ink * strength
+    return bytes(rgb(PAPER)) + np.rint(colours).astype(np.uint8).tobytes()
 
 
 def _draw_header(page: Page, title: str) -> None:

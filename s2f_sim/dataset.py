@@ -1,4 +1,4 @@
-"""A folder of images as samples, read when they are asked for."""
+"""A folder of pictures or recordings as samples, read when they are asked for."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,26 +8,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2f_deploy.errors import InputError
-from s2f_sim.photograph import read_image
-from s2f_sim.preprocess import Preprocessing, prepare
+from s2f_sim.preparation import Preparation
 
 T = TypeVar("T")
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".webp")
 
-
-def image_files(folder: Path) -> list[Path]:
-    """All image files in a folder and those below it, sorted by path.
+def sample_files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    """All files of some kinds in a folder and those below it, sorted by path.
 
     Raises:
         InputError: there are none, or no folder.
     """
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
     if not found:
         raise InputError(
-            "there are no images" if folder.is_dir() else "there is no such folder",
+            "there are no such files" if folder.is_dir() else "there is no such folder",
             where=str(folder),
-            fix=f"name a folder that holds {', '.join(SUFFIXES[:3])} ... files",
+            fix=f"name a folder that holds {', '.join(suffixes[:3])} ... files",
         )
     return found
 
@@ -43,12 +40,12 @@ def evenly(items: Sequence[T], count: int | None) -> list[T]:
     return [items[i * len(items) // count] for i in range(count)]
 
 
-class ImageSamples(Sequence[NDArray[np.float32]]):
-    """Images as a network takes them, float32[1, 3, H, W] each."""
+class Samples(Sequence[NDArray[np.float32]]):
+    """Files as a network takes them, float32[1, ...] each."""
 
-    def __init__(self, files: Sequence[Path], preprocessing: Preprocessing) -> None:
+    def __init__(self, files: Sequence[Path], preparation: Preparation) -> None:
         self.files = list(files)
-        self._preprocessing = preprocessing
+        self._preparation = preparation
 
     def __len__(self) -> int:
         return len(self.files)
@@ -56,9 +53,9 @@ class ImageSamples(Sequence[NDArray[np.float32]]):
     @overload
     def __getitem__(self, index: int) -> NDArray[np.float32]: ...
     @overload
-    def __getitem__(self, index: slice) -> "ImageSamples": ...
-    def __getitem__(self, index: int | slice) -> "NDArray[np.float32] | ImageSamples":
-        """One image, read now, or a part of them."""
+    def __getitem__(self, index: slice) -> "Samples": ...
+    def __getitem__(self, index: int | slice) -> "NDArray[np.float32] | Samples":
+        """One file, read now, or a part of them."""
         if isinstance(index, slice):
-            return ImageSamples(self.files[index], self._preprocessing)
-        return prepare(read_image(self.files[index]), self._preprocessing)
+            return Samples(self.files[index], self._preparation)
+        return self._preparation.read(self.files[index]).x

@@ -4,11 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from PIL import Image
-from PIL.Image import Resampling
 
 from s2f_sim.detections import Detection
-from s2f_sim.figure import FAINT, INK, MUTED
-from s2f_sim.page import Page, hue, ink_on, text_width
+from s2f_sim.page import FAINT, INK, MUTED, Page, hue, ink_on, is_drawn, scaled, text_width
 
 _MARGIN, _HEADER, _FOOTER = 28, 66, 52
 _LONG_SIDE, _LEAST_SIDE = 900, 420
@@ -28,7 +26,8 @@ def draw_detections(
     labels of strong ones stay readable.
 
     Args:
-        photograph: RGB, any size; scaled to fit the page.
+        photograph: RGB, any size; scaled to fit the page. Or drawn with a palette, as
+            ``events_image`` is; then its pixels stay squares.
         found: boxes in pixels of ``photograph``.
         title: above the legend: what answered.
         caption: below: spikes, operations, timesteps.
@@ -37,9 +36,8 @@ def draw_detections(
     kinds = Counter(d.class_index for d in found).most_common()
     room = max(height, _LEAST_SIDE)
     page = Page(2 * _MARGIN + width + _GAP + _LEGEND_WIDTH, _HEADER + room + _FOOTER)
-    shown = photograph.convert("RGB").resize((width, height), Resampling.LANCZOS)
     layer = Page(width, height)
-    layer.image.paste(shown)
+    layer.image.paste(scaled(photograph, width, height))
     colours = {index: hue(rank) for rank, (index, _) in enumerate(kinds)}
     taken: list[_Area] = []
     # Strong boxes choose the place of their label first, and are drawn last.
@@ -50,6 +48,9 @@ def draw_detections(
     for detection, place in reversed(list(zip(ranked, places, strict=True))):
         _draw_label(layer, detection, place, colours[detection.class_index])
     page.image.paste(layer.image, (_MARGIN, _HEADER))
+    if is_drawn(photograph):
+        frame = _MARGIN - 1, _HEADER - 1, _MARGIN + width, _HEADER + height
+        page.draw.rectangle(frame, outline=FAINT)
     things = "1 object" if len(found) == 1 else f"{len(found):,} objects"
     page.text(_MARGIN, 42, things if found else "Nothing found", size=23, bold=True)
     _draw_legend(page, _MARGIN + width + _GAP, room, found, colours, title)
@@ -60,6 +61,9 @@ def draw_detections(
 
 def _fit(photograph: Image.Image) -> tuple[float, int, int]:
     scale = _LONG_SIDE / max(photograph.size)
+    if is_drawn(photograph):
+        # All squares get the same size.
+        scale = round(scale) or scale
     width, height = (max(1, round(side * scale)) for side in photograph.size)
     return scale, width, height
 

@@ -53,10 +53,23 @@ class Letterbox:
 
         Source: ``spike_yolo.md`` section 5; a batch of pictures that differ in size is square.
         """
+        return cls._centred(picture, (side, side), None if square else stride)
+
+    @classmethod
+    def into(cls, picture: Size, shape: Size) -> "Letterbox":
+        """As ``for_prediction``, for a network whose input has one shape.
+
+        >>> Letterbox.into((427, 640), (480, 640)).before
+        (26, 0)
+        """
+        return cls._centred(picture, shape, None)
+
+    @classmethod
+    def _centred(cls, picture: Size, room: Size, modulo: int | None) -> "Letterbox":
         height, width = picture
-        scale = min(side / height, side / width)
+        scale = min(room[0] / height, room[1] / width)
         resized = max(1, round(height * scale)), max(1, round(width * scale))
-        before, after = _paddings(resized, (side, side), None if square else stride)
+        before, after = _paddings(resized, room, modulo)
         rows, columns = (r + b + a for r, b, a in zip(resized, before, after, strict=True))
         gain = min(rows / height, columns / width)
         offset = (
@@ -109,9 +122,14 @@ class Letterbox:
                 where="letterbox",
                 fix="make a letterbox for every size of picture",
             )
-        placed = np.full((*self.shape, *pixels.shape[2:]), PADDING, np.uint8)
+        height, width = self.resized
+        return self.pad(resize(pixels, width, height))
+
+    def pad(self, fitting: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The resized picture uint8[h, w, C] -> uint8[H, W, C], with grey around it."""
+        placed = np.full((*self.shape, *fitting.shape[2:]), PADDING, np.uint8)
         (top, left), (height, width) = self.before, self.resized
-        placed[top : top + height, left : left + width] = resize(pixels, width, height)
+        placed[top : top + height, left : left + width] = fitting
         return placed
 
     def to_picture(self, boxes: NDArray[Any]) -> NDArray[np.float64]:
@@ -123,10 +141,10 @@ class Letterbox:
         return back.clip(0, [width, height, width, height])
 
 
-def network_input(pixels: NDArray[np.uint8], letterbox: Letterbox) -> NDArray[np.float32]:
-    """RGB pixels uint8[h, w, 3] -> float32[1, 3, H, W] in [0, 1]."""
-    placed = letterbox.place(pixels).transpose(2, 0, 1)[None]
-    return np.ascontiguousarray(placed, np.float32) / np.float32(255)
+def network_input(placed: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """RGB pixels uint8[H, W, 3] -> float32[1, 3, H, W] in [0, 1]."""
+    channels_first = placed.transpose(2, 0, 1)[None]
+    return np.ascontiguousarray(channels_first, np.float32) / np.float32(255)
 
 
 def rect_shapes(

@@ -12,6 +12,7 @@ from s2f_deploy.errors import InputError
 
 # Formats whose decoders run inside Pillow; EPS, for one, would start another program.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "PPM", "WEBP")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".webp")
 _PAPER = (255, 255, 255)
 _WIDE_GREY = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 _BYTE, _WIDE_TO_BYTE = 255, 257

@@ -1,9 +1,7 @@
 """``s2f export``: a checkpoint becomes an artefact."""
 
 import json
-import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,29 +11,36 @@ from numpy.typing import NDArray
 
 import s2f_deploy
 from s2f_cli import options
+from s2f_cli.float_network import FloatNetwork, Wishes, read_network
 from s2f_cli.report import Report
 from s2f_cli.subject import check_classes
 from s2f_deploy import Graph
 from s2f_deploy.errors import InputError
-from s2f_deploy.frontend.import_onnx import read_model
 from s2f_deploy.passes.pipeline import Arithmetic
-from s2f_sim.dataset import ImageSamples, evenly, image_files
-from s2f_sim.preprocess import Preprocessing, prepare_pictures
+from s2f_sim.answer import TASKS
+from s2f_sim.dataset import Samples, evenly, sample_files
+from s2f_sim.preparation import prepare_pictures, write_preparation
 
-DEFAULT_SIDE = 224
-CALIBRATION_IMAGES = 32
+CALIBRATION_SAMPLES = 32
 WEIGHTS = click.Choice(["float32", "int16", "int8"])
+_LEAST_SIDE, _LARGEST_SIDE = 16, 4096
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Source:
-    """What is exported: a float network and what is known about it."""
+class Size(click.ParamType[tuple[int, int]]):
+    """A side in pixels, or ``HEIGHTxWIDTH``."""
 
-    name: str
-    onnx: bytes
-    metadata: Mapping[str, Any]
-    preprocessing: Mapping[str, Any] | None
-    pictures: NDArray[np.uint8] | None = None
+    name = "size"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, int]:
+        """Height and width."""
+        sides = str(value).split("x")
+        numbers = [int(side) for side in sides if side.isdecimal() and len(side) < 6]  # noqa: PLR2004
+        fits = all(_LEAST_SIDE <= side <= _LARGEST_SIDE for side in numbers)
+        if not (len(numbers) == len(sides) <= 2 and fits):  # noqa: PLR2004 (a plane)
+            self.fail(
+                f"{value!r} is no side such as 224, or height and width as 480x640", param, ctx
+            )
+        return numbers[0], numbers[-1]
 
 
 @click.command()
@@ -56,13 +61,28 @@ class Source:
 @click.option(
     "--calibrate",
     type=options.FILE,
-    help="Folder of images to choose integer weights by. Default: the checkpoint's own, if any.",
+    help="Folder of pictures or recordings to choose integer weights by. Default: the "
+    "checkpoint's own pictures, if any.",
 )
 @click.option("--arch", help="Network, where the shapes leave a choice: see s2f models.")
 @click.option("--levels", type=click.IntRange(1, 255), metavar="D", help="Largest count, D.")
-@click.option("--size", type=click.IntRange(16, 4096), help="Side of the input image in pixels.")
+@click.option(
+    "--steps",
+    type=click.IntRange(1, 64),
+    metavar="T",
+    help="Real timesteps, where the file says none.",
+)
+@click.option(
+    "--size", type=Size(), metavar="SIDE|HxW", help="Of the input in pixels. Default: as trained."
+)
 @click.option("--resize", type=click.IntRange(16, 4096), help="Short side before cropping.")
+@click.option("--task", type=click.Choice(TASKS), help="What an ONNX file is for.")
 @click.option("--classes", type=options.FILE, help="Class names: one a line, or a JSON list.")
+@click.option(
+    "--keep-chains",
+    is_flag=True,
+    help="Convolutions without a neuron between them stay apart: fewer weights, but some multiply.",
+)
 @options.json
 def command(
     checkpoint: Path,
@@ -72,37 +92,43 @@ def command(
     calibrate: Path | None,
     arch: str | None,
     levels: int | None,
-    size: int | None,
+    steps: int | None,
+    size: tuple[int, int] | None,
     resize: int | None,
+    task: str | None,
     classes: Path | None,
+    keep_chains: bool,
     json_path: Path | None,
 ) -> None:
     """Turn a checkpoint of the official code, an ONNX file or an artefact into an artefact."""
     arithmetic: Arithmetic = weights or "float32"
-    if checkpoint.suffix in (".onnx", ".s2f") and any((arch, levels, size)):
-        raise click.UsageError("this file fixes what --arch, --levels and --size would say")
     if arithmetic == "float32" and (layers or calibrate):
         raise click.UsageError("--layer and --calibrate are for --weights int8 or int16")
     overrides = [_override(text) for text in layers]
     report = Report(f"export {checkpoint}", json_path)
     names = read_classes(classes) if classes else None
     with report.progress("exporting"):
-        source = _read(checkpoint, arch, levels, size)
-        preprocessing = _preprocessing(source, resize)
-        images = None
-        if arithmetic != "float32":
-            images = _calibration(source, calibrate, preprocessing)
+        source = read_network(checkpoint, Wishes(arch, levels, steps, size, resize, task))
+        samples = None if arithmetic == "float32" else _calibration(source, calibrate)
         graph = s2f_deploy.lower_content(
-            source.onnx, source.name, arithmetic, calibration=images, layers=overrides
+            source.onnx,
+            source.name,
+            arithmetic,
+            calibration=samples,
+            layers=overrides,
+            keep_chains=keep_chains,
         )
     metadata = {**source.metadata, **graph.metadata, "arithmetic": arithmetic}
     for notice in metadata["notices"]:
         report.notice(notice)
-    if arithmetic != "float32" and images is None:
-        report.notice("no images to choose the integer weights by: name a folder with --calibrate")
+    if arithmetic != "float32" and samples is None:
+        report.notice(
+            "nothing to choose the integer weights by: name a folder of "
+            f"{source.preparation.suffixes[0]} files or the like with --calibrate"
+        )
     if classes:
-        metadata["classes"] = check_classes(names, graph, classes)
-    metadata["preprocessing"] = preprocessing.to_dict()
+        metadata["classes"] = check_classes(names, graph, metadata["task"], classes)
+    metadata["preprocessing"] = write_preparation(source.preparation)
     graph = replace(graph, metadata=metadata, calibration=source.pictures)
     target = out or Path(f"{checkpoint.stem}.s2f")
     s2f_deploy.save(graph, target)
@@ -118,74 +144,13 @@ def _override(text: str) -> tuple[str, Arithmetic]:
     return pattern, cast("Arithmetic", kind)
 
 
-def _read(path: Path, arch: str | None, levels: int | None, size: int | None) -> Source:
-    """A float network from any of the files that hold one."""
-    if path.suffix == ".onnx":
-        name = "".join(path.stem.split()) or "network"
-        origin = {"task": "classification", "source": {"file": path.name}, "notices": []}
-        return Source(name, read_model(path), origin, None)
-    if path.suffix == ".s2f":
-        graph = s2f_deploy.load(path)
-        metadata = {k: v for k, v in graph.metadata.items() if k != "quantisation"}
-        metadata.setdefault("notices", [])
-        stored = metadata.get("preprocessing")
-        return Source(graph.name, graph.reference, metadata, stored, graph.calibration)
-    with tempfile.TemporaryDirectory() as folder:
-        return _export(path, Path(folder) / "network.onnx", arch, levels, size)
-
-
-def _export(
-    checkpoint: Path, onnx: Path, arch: str | None, levels: int | None, size: int | None
-) -> Source:
-    import s2f_models  # noqa: PLC0415 (torch takes seconds, and ONNX files need none)
-
-    model, info = s2f_models.load_checkpoint(checkpoint, arch=arch, D=levels)
-    if info.config.task != "classification":
-        raise InputError(
-            f"{info.arch} is a network for {info.config.task}, and the commands classify only",
-            where=str(checkpoint),
-            fix="from Python: s2f_models.load_checkpoint, s2f_deploy.export_onnx, s2f_deploy.lower",
-        )
-    stored: dict[str, Any] = dict(info.preprocessing or {})
-    if stored:
-        stored = Preprocessing.from_dict(stored, where=str(checkpoint)).to_dict()
-    side = int(size or stored.get("crop", DEFAULT_SIDE))
-    s2f_deploy.export_onnx(model.float(), (1, info.config.in_channels, side, side), onnx)
-    metadata = {
-        "task": "classification",
-        "source": {"file": checkpoint.name, "sha256": info.sha256},
-        "arch": info.arch,
-        "notices": list(info.notices),
-        **({"classes": list(info.classes)} if info.classes else {}),
-    }
-    known = Preprocessing.imagenet(side).to_dict() if size or not stored else stored
-    name = "".join(checkpoint.stem.split()) or "network"
-    return Source(name, onnx.read_bytes(), metadata, known, info.calibration)
-
-
-def _preprocessing(source: Source, resize: int | None) -> Preprocessing:
-    # Reading a large network takes seconds: only where nothing else says the side.
-    known = source.preprocessing or Preprocessing.imagenet(_side(source.onnx)).to_dict()
-    chosen = dict(known) | ({"resize": resize} if resize else {})
-    return Preprocessing.from_dict(chosen, where="--resize")
-
-
-def _side(content: bytes) -> int:
-    """Width of the image a network takes."""
-    from s2f_deploy.frontend.import_onnx import import_onnx  # noqa: PLC0415
-
-    return int(next(import_onnx(content, "network").select("input")).output.shape[-1])
-
-
-def _calibration(
-    source: Source, folder: Path | None, preprocessing: Preprocessing
-) -> NDArray[np.float32] | None:
-    """Images as the network takes them, float32[N, 3, H, W], if there are any."""
+def _calibration(source: FloatNetwork, folder: Path | None) -> NDArray[np.float32] | None:
+    """Samples as the network takes them, float32[N, ...], if there are any."""
     if folder is not None:
-        files = evenly(image_files(folder), CALIBRATION_IMAGES)
-        return np.concatenate(list(ImageSamples(files, preprocessing)))
+        files = sample_files(folder, source.preparation.suffixes)
+        return np.concatenate(list(Samples(evenly(files, CALIBRATION_SAMPLES), source.preparation)))
     if source.pictures is not None:
-        return prepare_pictures(source.pictures, preprocessing)
+        return prepare_pictures(source.pictures, source.preparation)
     return None
 
 

@@ -71,7 +71,7 @@ def command(artefact: Path | None, model: Path | None, whole: bool, json_path: P
         report.line()
     _print_block(report, _totals(found))
     report.json("inspect", {"artefact": str(chosen.artefact), **found.to_dict()})
-    hand_on(report, chosen.artefact, [chosen.image] if chosen.image else [])
+    hand_on(report, chosen, [chosen.image] if chosen.image else [])
 
 
 def _print_block(report: Report, lines: Mapping[str, str]) -> None:

@@ -1,7 +1,8 @@
 """Commands in a row: ``s2f export ckpt.pth | s2f simulate image.png | s2f verify | s2f energy``.
 
 Every command prints a banner at once and its report when it is done, among it the lines
-``artefact: <path>`` and ``image: <path>``. A command whose standard input is a pipe waits a moment
+``artefact: <path>``, ``image: <path>`` and, for recordings of which a
+moment was chosen, ``at: <time> us``. A command whose standard input is a pipe waits a moment
 for such a banner; if one comes, it lets the reports before it pass through to its own output and
 goes on with the artefact and the image that the last of them names.
 """
@@ -27,6 +28,7 @@ class Upstream:
 
     artefact: Path
     image: Path | None
+    at_us: int | None = None
 
 
 def read_upstream(echo: Callable[[str], None]) -> Upstream | None:
@@ -55,7 +57,7 @@ def read_upstream(echo: Callable[[str], None]) -> Upstream | None:
         if line.startswith(BANNER):
             found.clear()
         key, separator, value = line.strip().partition(": ")
-        if separator and key in ("artefact", "image"):
+        if separator and key in ("artefact", "image", "at"):
             found[key] = value
     if "artefact" not in found:
         raise S2FError(
@@ -63,7 +65,12 @@ def read_upstream(echo: Callable[[str], None]) -> Upstream | None:
             where="standard input",
             fix="mend its error above, or name a file with --model",
         )
-    return Upstream(Path(found["artefact"]), Path(found["image"]) if "image" in found else None)
+    at = found.get("at", "").removesuffix(" us")
+    return Upstream(
+        Path(found["artefact"]),
+        Path(found["image"]) if "image" in found else None,
+        int(at) if at.isdecimal() else None,
+    )
 
 
 def _beginning(descriptor: int) -> str:

@@ -1,35 +1,44 @@
-"""``s2f simulate``: a photograph, answered by spikes."""
+"""``s2f simulate``: a picture or a recording, answered by spikes."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import click
 
 from s2f_cli import options
-from s2f_cli.report import Report
-from s2f_cli.subject import Photograph, Subject, load_subject
+from s2f_cli.report import Report, write_file
+from s2f_cli.subject import Subject, load_subject
 from s2f_deploy.errors import ArtefactError
 from s2f_sim import Run
-from s2f_sim.annotate import annotate
+from s2f_sim.answer import Answer, Found, answer
 from s2f_sim.atomic_file import replace_file
-from s2f_sim.prediction import ClassScore, top_classes
-from s2f_sim.preprocess import seen_part
-from s2f_sim.raster import draw_raster
+from s2f_sim.sample import Sample
 from s2f_sim.simulator import EngineName, simulate
 
 
 @click.command()
-@click.argument("image", type=options.FILE, required=False)
+@click.argument("files", type=options.FILE, nargs=-1, metavar="[MODEL] [FILE]")
 @options.model
+@options.at
+@click.option(
+    "--confidence",
+    type=click.FloatRange(0, 1),
+    default=0.25,
+    show_default=True,
+    help="Of detectors: least score of a box.",
+)
 @options.timesteps
 @options.engine
 @options.threads
-@click.option("--out", type=options.FILE, help="Directory of the pictures. Default: here.")
-@click.option("--no-pictures", is_flag=True, help="Draw nothing.")
+@click.option("--out", type=options.FILE, help="Directory of pictures and boxes. Default: here.")
+@click.option("--no-pictures", is_flag=True, help="Draw nothing, write no boxes.")
 @options.json
 def command(
-    image: Path | None,
+    files: tuple[Path, ...],
     model: Path | None,
+    at_us: int | None,
+    confidence: float,
     timesteps: int | None,
     engine: EngineName,
     threads: int | None,
@@ -37,29 +46,31 @@ def command(
     no_pictures: bool,
     json_path: Path | None,
 ) -> None:
-    """Classify IMAGE (default: the bundled photograph) by spikes."""
-    report = Report(f"simulate {image or ''}".rstrip(), json_path)
-    subject = load_subject(report, model, [image] if image else [])
-    (photograph,) = subject.photographs
+    """Classify FILE, or find the objects in it, by spikes.
+
+    FILE is a picture or a recording of an event camera, MODEL an artefact (*.s2f). Default: what
+    is bundled with the network.
+    """
+    report = Report(f"simulate {' '.join(map(str, files))}".rstrip(), json_path)
+    model, paths = options.split(files, model, most=1)
+    subject = load_subject(report, model, paths, at_us)
+    (sample,) = subject.samples
     with report.progress("simulating"):
-        run = simulate(subject.graph, photograph.x, timesteps, engine, threads)
-    name, logits = next(iter(run.outputs.items()))
-    scores = top_classes(logits, subject.classes)
+        run = simulate(subject.graph, sample.x, timesteps, engine, threads)
+    found = answer(run.outputs, sample, subject.task, subject.classes, confidence)
     totals = _totals(run)
-    _print(report, run, scores, totals)
-    pictures = {}
+    _print(report, run, found, totals)
+    written: dict[str, Path] = {}
     if not no_pictures:
-        pictures = _draw(subject, photograph, run, scores, out or Path())
-        for path in pictures.values():
-            report.line(f"picture: {path}")
+        written = _write(subject, sample, run, found, out or Path())
+        for kind, path in written.items():
+            report.line(f"{'boxes' if kind == 'boxes' else 'picture'}: {path}")
     document = {
         "artefact": str(subject.artefact),
-        "image": str(photograph.path),
-        "output": name,
-        "prediction": [
-            {"class": s.index, "label": s.label, "logit": s.logit, "probability": s.probability}
-            for s in scores
-        ],
+        "image": str(sample.path),
+        "task": subject.task,
+        "output": next(iter(run.outputs)),
+        **found.to_dict(),
         "timesteps": run.timesteps,
         "levels": run.levels,
         "exact": run.exact,
@@ -69,7 +80,7 @@ def command(
         "seconds": run.seconds,
         "total": totals,
         "layers": [layer_document(layer) for layer in run.layers],
-        "pictures": {key: str(path) for key, path in pictures.items()},
+        "pictures": {key: str(path) for key, path in written.items()},
     }
     report.json("simulate", document)
     subject.hand_on(report)
@@ -112,14 +123,15 @@ def exactness(run: Run) -> str:
     return f"{run.timesteps} timesteps of {run.levels}: a rougher, cheaper answer (K < D)"
 
 
-def _print(
-    report: Report, run: Run, scores: tuple[ClassScore, ...], totals: dict[str, int]
-) -> None:
-    rows = [[s.label, f"{s.probability:.1%}", f"{s.logit:.3f}"] for s in scores]
-    report.table({"class": "left", "softmax": "right", "logit": "right"}, rows)
+def _print(report: Report, run: Run, found: Answer, totals: dict[str, int]) -> None:
+    if rows := found.rows():
+        report.table(found.columns, rows)
+    if summary := found.summary():
+        report.line(summary)
+    host = f" and {totals['host_mac']:,} on the host" if totals["host_mac"] else ""
     report.line(
         f"{totals['spikes']:,} spikes, {totals['ac']:,} accumulations (AC), "
-        f"{totals['mac']:,} multiplications (MAC, first layer and read-outs); "
+        f"{totals['mac']:,} multiplications (MAC, first layer and read-outs){host}; "
         f"the dense network multiplies {totals['dense_mac']:,} times"
     )
     report.line(
@@ -128,36 +140,31 @@ def _print(
     )
 
 
-def _draw(
-    subject: Subject,
-    photograph: Photograph,
-    run: Run,
-    scores: tuple[ClassScore, ...],
-    folder: Path,
+def _write(
+    subject: Subject, sample: Sample, run: Run, found: Answer, folder: Path
 ) -> dict[str, Path]:
+    # Drawing takes as long to import as the bundled network takes to run.
+    from s2f_sim.answer_pictures import draw_answer  # noqa: PLC0415
+
     totals = _totals(run)
-    stem = photograph.path.stem
-    contents = {
-        "answer": (
-            folder / f"{stem}.s2f.png",
-            annotate(
-                photograph.picture,
-                scores,
-                title=f"{subject.graph.name}, by binary spikes",
-                caption=f"{totals['spikes']:,} spikes   {totals['ac']:,} AC   "
-                f"{totals['mac']:,} MAC   {exactness(run)}",
-                seen=seen_part(photograph.picture, subject.preprocessing),
-            ),
-        ),
-        "spikes": (folder / f"{stem}.spikes.png", draw_raster(subject.graph, run)),
-    }
+    caption = (
+        f"{totals['spikes']:,} spikes   {totals['ac']:,} AC   "
+        f"{totals['mac']:,} MAC   {exactness(run)}"
+    )
+    title = f"{subject.graph.name}, by binary spikes"
+    written: dict[str, Path] = {}
     try:
-        for path, content in contents.values():
-            replace_file(path, content)
+        for kind, content in draw_answer(subject.graph, run, sample, found, title, caption):
+            suffix = "s2f" if kind == "answer" else kind
+            written[kind] = folder / f"{sample.path.stem}.{suffix}.png"
+            replace_file(written[kind], content)
     except OSError as error:
         raise ArtefactError(
             f"cannot write the picture: {error.strerror}",
             where=str(folder),
             fix="choose a directory that exists and may be written with --out",
         ) from error
-    return {key: path for key, (path, _) in contents.items()}
+    if isinstance(found, Found):
+        written["boxes"] = folder / f"{sample.path.stem}.boxes.json"
+        write_file(written["boxes"], json.dumps(found.results(), indent=1) + "\n", "boxes")
+    return written

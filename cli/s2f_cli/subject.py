@@ -1,70 +1,103 @@
-"""What a command works on: an artefact and photographs for it."""
+"""What a command works on: an artefact, and pictures or recordings for it."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib.resources import files
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
 import s2f_deploy
+from s2f_cli.bundled import BUNDLED, DEFAULT, sample_for
 from s2f_cli.pipeline import Upstream, read_upstream
 from s2f_cli.report import Report
 from s2f_deploy import Graph
 from s2f_deploy.errors import ArtefactError, InputError
-from s2f_sim.photograph import read_image
-from s2f_sim.preprocess import Preprocessing, prepare
+from s2f_sim.answer import CLASSIFICATION, DETECTION, TASKS
+from s2f_sim.centre_crop import CentreCrop
+from s2f_sim.preparation import Preparation, read_preparation
+from s2f_sim.sample import Sample
 
-BUNDLED = files("s2f_cli") / "bundled"
-BUNDLED_MODEL = Path(str(BUNDLED / "e_spikeformer_cifar10.s2f"))
-BUNDLED_PHOTOGRAPH = Path(str(BUNDLED / "cat.jpg"))
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Photograph:
-    """One picture, as it is and as the network takes it, float32[1, 3, H, W]."""
-
-    path: Path
-    picture: Image.Image
-    x: NDArray[np.float32]
+_BOX_ROWS = 4
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Subject:
-    """A loaded artefact and the photographs to run it on."""
+    """A loaded artefact and what it is run on.
+
+    Attributes:
+        artefact: where the network lies.
+        graph: the network.
+        task: one of ``TASKS``.
+        preparation: how files become what the network takes.
+        classes: names of its classes, if it has names.
+        samples: read and prepared.
+        at_us: end of the window seen of recordings, microseconds, if one was chosen.
+    """
 
     artefact: Path
     graph: Graph
-    preprocessing: Preprocessing
+    task: str
+    preparation: Preparation
     classes: list[str] | None
-    photographs: tuple[Photograph, ...]
+    samples: tuple[Sample, ...] = ()
+    at_us: int | None = None
 
     def hand_on(self, report: Report) -> None:
         """Close a report that succeeded with what the next command of a pipeline needs."""
-        hand_on(report, self.artefact, [photograph.path for photograph in self.photographs])
+        hand_on(report, Upstream(self.artefact, None, self.at_us), [s.path for s in self.samples])
 
 
-def load_subject(report: Report, model: Path | None, images: Sequence[Path]) -> Subject:
+def load_subject(
+    report: Report, model: Path | None, paths: Sequence[Path], at_us: int | None = None
+) -> Subject:
     """Find and read what the user named, or what a pipeline hands on, or the bundled example.
 
     Raises:
         ArtefactError: no artefact, several to choose from, or a damaged one.
-        InputError: an image that cannot be read.
+        InputError: a picture or recording that cannot be read.
     """
     chosen = choose_artefact(report, model)
-    artefact = chosen.artefact
+    subject = _load(chosen.artefact)
+    at_us = chosen.at_us if at_us is None and not paths else at_us
+    named = list(paths) or [chosen.image or _default_sample(subject)]
+    samples = tuple(subject.preparation.read(path, at_us) for path in named)
+    return replace(subject, samples=samples, at_us=at_us)
+
+
+def load_artefact(report: Report, model: Path | None) -> Subject:
+    """As ``load_subject``, without any sample.
+
+    Raises:
+        ArtefactError: no artefact, several to choose from, or a damaged one.
+    """
+    return _load(choose_artefact(report, model).artefact)
+
+
+def _load(artefact: Path) -> Subject:
     graph = s2f_deploy.load(artefact)
-    preprocessing = preprocessing_of(graph, artefact)
-    classes = check_classes(graph.metadata.get("classes"), graph, artefact)
-    photographs = []
-    for path in images or [chosen.image or BUNDLED_PHOTOGRAPH]:
-        picture = read_image(path)
-        photographs.append(Photograph(path, picture, prepare(picture, preprocessing)))
-    return Subject(artefact, graph, preprocessing, classes, tuple(photographs))
+    task = graph.metadata.get("task", CLASSIFICATION)
+    if task not in TASKS:
+        raise ArtefactError(
+            f"the network is for a task that is none of {', '.join(TASKS)}",
+            where=str(artefact),
+            fix="export it again from its checkpoint",
+        )
+    classes = check_classes(graph.metadata.get("classes"), graph, task, artefact)
+    return Subject(artefact, graph, task, preparation_of(graph, artefact), classes)
+
+
+def _default_sample(subject: Subject) -> Path:
+    """What comes with a bundled network; of any other that takes photographs, ours."""
+    sample = sample_for(subject.artefact)
+    if sample is None and DEFAULT.sample.suffix in subject.preparation.suffixes:
+        sample = DEFAULT.sample
+    if sample is None:
+        raise InputError(
+            "this network takes recordings of an event camera",
+            where=str(subject.artefact),
+            fix=f"name one: a {', '.join(subject.preparation.suffixes)} file",
+        )
+    return sample
 
 
 def choose_artefact(report: Report, model: Path | None) -> Upstream:
@@ -76,35 +109,44 @@ def choose_artefact(report: Report, model: Path | None) -> Upstream:
     """
     upstream = read_upstream(report.line) if model is None else None
     if upstream is None:
-        return Upstream(model or default_artefact(Path.cwd()), None)
+        return Upstream(_named(model) if model else default_artefact(Path.cwd()), None)
     report.begin()
     return upstream
 
 
-def hand_on(report: Report, artefact: Path, images: Sequence[Path]) -> None:
+def _named(model: Path) -> Path:
+    """A file, or a bundled network by its name."""
+    bundled = BUNDLED.get(str(model))
+    return bundled.artefact if bundled and not model.exists() else model
+
+
+def hand_on(report: Report, subject: Upstream, samples: Sequence[Path]) -> None:
     """Say what the next command of a pipeline goes on with."""
-    report.line(f"artefact: {artefact}")
-    for image in images:
-        report.line(f"image: {image}")
+    report.line(f"artefact: {subject.artefact}")
+    for sample in samples:
+        report.line(f"image: {sample}")
+    if subject.at_us is not None:
+        report.line(f"at: {subject.at_us} us")
 
 
-def preprocessing_of(graph: Graph, artefact: Path) -> Preprocessing:
-    """How images are prepared for a network; ImageNet's way where the artefact does not say."""
+def preparation_of(graph: Graph, artefact: Path) -> Preparation:
+    """How files are prepared for a network; ImageNet's way where the artefact does not say."""
     stored: Any = graph.metadata.get("preprocessing")
     if stored is not None:
-        return Preprocessing.from_dict(stored, where=str(artefact))
-    return Preprocessing.imagenet(next(graph.select("input")).output.shape[-1])
+        return read_preparation(stored, where=str(artefact))
+    return CentreCrop.imagenet(next(graph.select("input")).output.shape[-1])
 
 
-def check_classes(names: object, graph: Graph, where: Path) -> list[str] | None:
-    """Names of the network's outputs, if it has names.
+def check_classes(names: object, graph: Graph, task: str, where: Path) -> list[str] | None:
+    """Names of the network's classes, if it has names.
 
     Raises:
-        InputError: they are no list of texts, or not one for each output.
+        InputError: they are no list of texts, or not one for each class.
     """
     if names is None:
         return None
-    count = math.prod(next(graph.select("output")).output.shape)
+    shape = next(graph.select("output")).output.shape
+    count = shape[0] - _BOX_ROWS if task == DETECTION else math.prod(shape)
     listed = names if isinstance(names, list) else []
     texts = [name for name in listed if isinstance(name, str)]
     if not len(texts) == len(listed) == count:
@@ -130,4 +172,4 @@ def default_artefact(folder: Path) -> Path:
             where=str(folder),
             fix="choose one with --model",
         )
-    return found[0] if found else BUNDLED_MODEL
+    return found[0] if found else DEFAULT.artefact

@@ -1,5 +1,6 @@
 """``s2f verify``: are the spikes the float model?"""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,57 +10,65 @@ from numpy.typing import NDArray
 
 from s2f_cli import options
 from s2f_cli.report import Report, write_file
-from s2f_cli.subject import load_subject
+from s2f_cli.subject import load_artefact, load_subject
 from s2f_deploy.errors import InputError
 from s2f_sim import DeployedReport, VerifyReport, verify
+from s2f_sim.answer import CLASSIFICATION
 from s2f_sim.certificate import read_certificate
-from s2f_sim.dataset import ImageSamples, evenly, image_files
+from s2f_sim.dataset import Samples, evenly, sample_files
 from s2f_sim.simulator import EngineName
 
 
 @click.command()
-@click.argument("images", type=options.FILE, nargs=-1)
+@click.argument("files", type=options.FILE, nargs=-1, metavar="[MODEL] [FILES]...")
 @options.model
-@click.option("--dataset", type=options.FILE, help="Folder of images, and of folders of images.")
 @click.option(
-    "--samples", type=click.IntRange(1), metavar="N", help="Only N images, evenly spaced."
+    "--dataset", type=options.FILE, help="Folder of pictures or recordings, and of folders of them."
+)
+@click.option(
+    "--samples", type=click.IntRange(1), metavar="N", help="Only N of them, evenly spaced."
 )
 @click.option(
     "--certificate", type=options.FILE, help="Write what was compared, by digests, to repeat it."
 )
 @click.option("--against", type=options.FILE, help="Repeat what a certificate says was compared.")
+@options.at
 @options.engine
 @options.threads
 @options.json
 @click.pass_context
 def command(
     ctx: click.Context,
-    images: tuple[Path, ...],
+    files: tuple[Path, ...],
     model: Path | None,
     dataset: Path | None,
     samples: int | None,
     certificate: Path | None,
     against: Path | None,
+    at_us: int | None,
     engine: EngineName,
     threads: int | None,
     json_path: Path | None,
 ) -> None:
-    """Compare the spikes with the networks stored beside them, on IMAGES or a dataset.
+    """Compare the spikes with the networks stored beside them, on FILES or a dataset.
 
     Float32 weights: with the float model; exits with status 1 if any count differs beyond its
     computed rounding bound. Integer weights: with the deployed network, run by ONNX Runtime; exits
     with status 1 if any count or any bit of the output differs.
     """
-    if images and dataset:
-        raise click.UsageError("give images or --dataset, not both")
-    report = Report(f"verify {' '.join(map(str, images))}".rstrip(), json_path)
+    report = Report(f"verify {' '.join(map(str, files))}".rstrip(), json_path)
+    model, paths = options.split(files, model, most=len(files))
+    if paths and dataset:
+        raise click.UsageError("give files or --dataset, not both")
     expected = read_certificate(against) if against else None
-    subject = load_subject(report, model, images)
     chosen: Sequence[NDArray[np.float32]]
     if dataset:
-        chosen = ImageSamples(evenly(image_files(dataset), samples), subject.preprocessing)
+        subject = load_artefact(report, model)
+        found_files = sample_files(dataset, subject.preparation.suffixes)
+        chosen = Samples(evenly(found_files, samples), subject.preparation)
     else:
-        chosen = evenly([photograph.x for photograph in subject.photographs], samples)
+        subject = load_subject(report, model, paths, at_us)
+        chosen = evenly([sample.x for sample in subject.samples], samples)
     if (certificate or expected) and not subject.graph.deployed:
         raise InputError(
             "only integer weights can be certified: sums of float32 depend on their order",
@@ -68,10 +77,11 @@ def command(
         )
     with report.progress("verifying", len(chosen)) as bar:
         found = verify(subject.graph, chosen, engine=engine, threads=threads, progress=bar.update)
+    classifies = subject.task == CLASSIFICATION
     if isinstance(found, DeployedReport):
-        _print_deployed(report, found)
+        _print_deployed(report, found, classifies)
     else:
-        _print_float(report, found)
+        _print_float(report, found, classifies)
     differences = []
     if isinstance(found, DeployedReport) and certificate:
         write_file(certificate, found.certificate.to_json(), "certificate")
@@ -87,7 +97,7 @@ def command(
         ctx.exit(1)
 
 
-def _print_deployed(report: Report, found: DeployedReport) -> None:
+def _print_deployed(report: Report, found: DeployedReport, classifies: bool) -> None:
     rows = [
         [
             layer.name,
@@ -116,8 +126,9 @@ def _print_deployed(report: Report, found: DeployedReport) -> None:
         report.line(
             f"output {output.name}: {output.mismatches:,} of {output.values:,} values differ; from "
             f"the float model's by up to {output.largest_difference:.2e} (cosine at least "
-            f"{output.least_cosine:.4f}), another class in {output.changed_classes} of "
-            f"{found.samples}"
+            f"{output.least_cosine:.4f})"
+            + f", another class in {output.changed_classes} of {found.samples}"
+            * classifies
         )
     if found.wide_layers:
         report.line(
@@ -136,7 +147,7 @@ def _print_deployed(report: Report, found: DeployedReport) -> None:
     )
 
 
-def _print_float(report: Report, found: VerifyReport) -> None:
+def _print_float(report: Report, found: VerifyReport, classifies: bool) -> None:
     rows = [
         [
             layer.name,
@@ -162,10 +173,15 @@ def _print_float(report: Report, found: VerifyReport) -> None:
         rows,
     )
     for output in found.outputs:
+        bounded = math.isfinite(output.bound)
+        allowed = (
+            f"allowed {output.bound:.2e}" if bounded else "not bounded through the host's part"
+        )
         report.line(
             f"output {output.name}: largest difference {output.max_abs_difference:.2e} "
-            f"(allowed {output.bound:.2e}), end to end {output.end_to_end_max_abs_difference:.2e}; "
-            f"same class in {output.same_class} of {found.samples}"
+            f"({allowed}), end to end {output.end_to_end_max_abs_difference:.2e}"
+            + f"; same class in {output.same_class} of {found.samples}"
+            * classifies
         )
     if found.first_divergence:
         report.line(f"end to end, counts first differ at {found.first_divergence}")

@@ -25,7 +25,6 @@ from torch import Tensor, nn
 from s2f_models.bccd import (
     CLASSES,
     HEIGHT,
-    PADDING,
     WIDTH,
     Picture,
     batches,
@@ -45,11 +44,10 @@ Batch = tuple[Tensor, Objects]
 
 ARCH = "spike_yolo_bccd"
 PREPROCESSING = {
-    "letterbox": [HEIGHT, WIDTH],
-    "padding": PADDING,
+    "kind": "letterbox",
+    "height": HEIGHT,
+    "width": WIDTH,
     "interpolation": "bilinear",
-    "mean": [0.0, 0.0, 0.0],
-    "std": [1.0, 1.0, 1.0],
 }
 LARGEST_GRADIENT_NORM = 10.0
 CALIBRATION_IMAGES = 8

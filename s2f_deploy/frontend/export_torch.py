@@ -14,18 +14,24 @@ import torch
 from onnxscript import ir
 
 from s2f_deploy.errors import UnsupportedPatternError
+from s2f_deploy.frontend.deformable_sample import EXACT, sampling_function, sampling_operator
 from s2f_deploy.frontend.integer_fire import DOMAIN, OPSET, neuron_function, operator
 
 SCOPES = "pkg.torch.onnx.name_scopes"
 
 
 def export_onnx(
-    model: torch.nn.Module, input_shape: tuple[int, ...], path: str | os.PathLike[str]
+    model: torch.nn.Module,
+    input_shape: tuple[int, ...],
+    path: str | os.PathLike[str],
+    output: str = "logits",
 ) -> None:
     """Write ``model`` as an ONNX file that any runtime executes; replaced in one step.
 
     The file keeps batch norms as they are (it is the reference), names every node after its
-    module, and holds one batch of ``input_shape``, ``(1, channels, height, width)``.
+    module, and holds one batch of ``input_shape``, ``(1, channels, height, width)``. Its input is
+    called ``image``, its output ``output``; a model of several outputs has their names in
+    ``output_names``.
 
     Raises:
         UnsupportedPatternError: PyTorch cannot trace the model.
@@ -40,7 +46,7 @@ def export_onnx(
                 model,
                 (example,),
                 input_names=["image"],
-                output_names=["logits"],
+                output_names=list(getattr(model, "output_names", (output,))),
                 dynamo=True,
                 opset_version=OPSET,
                 optimize=False,
@@ -59,21 +65,26 @@ def export_onnx(
     onnxscript.optimizer.remove_unused_nodes(program.model)
     proto = ir.to_proto(program.model)
     _name_after_modules(proto)
-    _define_neurons(proto)
+    _define_operators(proto)
     _save(proto, Path(path))
 
 
-def _define_neurons(proto: onnx.ModelProto) -> None:
-    """Give every neuron the operator of its rounding rule, and the model their bodies."""
-    used = set()
+def _define_operators(proto: onnx.ModelProto) -> None:
+    """Give every neuron and sampling the operator of its rounding rule, the model their bodies."""
+    bodies: dict[str, onnx.FunctionProto] = {}
     for node in proto.graph.node:
         if node.domain == DOMAIN:
             given = {a.name: a for a in node.attribute}
+            if node.op_type == EXACT:
+                bits = given["bits"].i
+                node.op_type = sampling_operator(bits)
+                bodies[node.op_type] = sampling_function(bits)
+                continue
             timesteps = given["T"].i if "T" in given else 1
             rule = (given["rounding"].s.decode(), timesteps)
             node.op_type = operator(*rule)
-            used.add(rule)
-    proto.functions.extend(neuron_function(*rule) for rule in sorted(used))
+            bodies[node.op_type] = neuron_function(*rule)
+    proto.functions.extend(body for _, body in sorted(bodies.items()))
 
 
 def _name_after_modules(proto: onnx.ModelProto) -> None:

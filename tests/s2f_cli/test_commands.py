@@ -14,7 +14,7 @@ from click.testing import Result
 from PIL import Image
 
 import s2f_deploy
-from s2f_cli.subject import BUNDLED_PHOTOGRAPH
+from s2f_cli.bundled import DEFAULT
 from s2f_deploy import Graph
 
 Invoke = Callable[..., Result]
@@ -130,7 +130,7 @@ def test_export_reads_upstreams_container(
     assert report["neuron_layers"] == len(list(graph.select("integrate_fire"))) == 45
     assert report["metadata"]["preprocessing"]["resize"] == 66
     # The only artefact here is the default of every other command.
-    assert "artefact: " in invoke("simulate", BUNDLED_PHOTOGRAPH, "--no-pictures").output
+    assert "artefact: " in invoke("simulate", DEFAULT.sample, "--no-pictures").output
 
 
 def test_export_takes_an_onnx_file(invoke: Invoke, tiny_onnx: Path, tmp_path: Path) -> None:

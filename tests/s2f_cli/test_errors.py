@@ -1,7 +1,6 @@
 """Every mistake is one message that says what, where and how to mend it, and leaves nothing."""
 
 import json
-import lzma
 import os
 import shutil
 from collections.abc import Callable
@@ -45,13 +44,6 @@ def test_a_pickle_that_runs_a_command_is_refused_and_runs_nothing(
     torch.save({"model": Hostile(f"touch {tmp_path}/ran")}, tmp_path / "evil.pth")
     assert_one_error(invoke("export", "evil.pth"), "system")
     assert [path.name for path in tmp_path.iterdir()] == ["evil.pth"]
-
-
-def test_a_detector_is_for_python_only(invoke: Invoke, tmp_path: Path) -> None:
-    packed = Path(__file__).parents[1] / "golden" / "spike_yolo" / "tiny_ultralytics.pt.xz"
-    (tmp_path / "best.pt").write_bytes(lzma.decompress(packed.read_bytes()))
-    assert_one_error(invoke("export", "best.pt"), "detection", "from Python")
-    assert [path.name for path in tmp_path.iterdir()] == ["best.pt"]
 
 
 def test_a_truncated_checkpoint(

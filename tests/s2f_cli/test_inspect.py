@@ -14,7 +14,7 @@ from click.testing import Result
 
 import s2f_deploy
 from s2f_cli import report
-from s2f_cli.subject import BUNDLED_MODEL, BUNDLED_PHOTOGRAPH
+from s2f_cli.bundled import DEFAULT
 from s2f_deploy import Graph
 from s2f_deploy.ir.text import print_graph
 
@@ -148,7 +148,7 @@ def test_json_on_standard_output(invoke: Invoke, tiny_artefact: Path) -> None:
 def test_the_default_is_the_bundled_network(invoke: Invoke) -> None:
     result = invoke("inspect")
     assert result.exit_code == 0, result.output
-    assert f"network       {s2f_deploy.load(BUNDLED_MODEL).name}, input 3x32x32" in result.output
+    assert f"network       {s2f_deploy.load(DEFAULT.artefact).name}, input 3x32x32" in result.output
 
 
 def test_a_missing_file(invoke: Invoke) -> None:
@@ -165,7 +165,7 @@ def test_two_artefacts_are_wrong_usage(invoke: Invoke, tiny_artefact: Path) -> N
 
 def test_it_hands_on_what_a_pipeline_hands_it(tiny_artefact: Path, tmp_path: Path) -> None:
     s2f = f"{sys.executable} -c 'from s2f_cli.main import s2f; s2f()'"
-    first = f"{s2f} simulate {BUNDLED_PHOTOGRAPH} -m {tiny_artefact} --no-pictures"
+    first = f"{s2f} simulate {DEFAULT.sample} -m {tiny_artefact} --no-pictures"
     done = subprocess.run(
         ["bash", "-c", f"{first} | {s2f} inspect --graph | {s2f} inspect"],
         cwd=tmp_path,
@@ -175,5 +175,5 @@ def test_it_hands_on_what_a_pipeline_hands_it(tiny_artefact: Path, tmp_path: Pat
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(f"artefact: {tiny_artefact}") == 3
-    assert done.stdout.count(f"image: {BUNDLED_PHOTOGRAPH}") == 3
+    assert done.stdout.count(f"image: {DEFAULT.sample}") == 3
     assert "network       tiny, input 3x32x32" in done.stdout

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from s2f_cli import pipeline
-from s2f_cli.subject import BUNDLED_PHOTOGRAPH
+from s2f_cli.bundled import DEFAULT
 
 S2F = f"{sys.executable} -c 'from s2f_cli.main import s2f; s2f()'"
 
@@ -34,12 +34,12 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
 
 
 def test_reports_pass_through_with_artefact_and_image(tiny_artefact: Path, tmp_path: Path) -> None:
-    first = f"{S2F} simulate {BUNDLED_PHOTOGRAPH} -m {tiny_artefact} -k 4 --no-pictures"
+    first = f"{S2F} simulate {DEFAULT.sample} -m {tiny_artefact} -k 4 --no-pictures"
     done = shell(f"{first} | {S2F} energy", tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.index("s2f simulate") < done.stdout.rindex("s2f energy")
     assert done.stdout.count(f"artefact: {tiny_artefact}") == 2
-    assert done.stdout.count(f"image: {BUNDLED_PHOTOGRAPH}") == 2
+    assert done.stdout.count(f"image: {DEFAULT.sample}") == 2
     assert "dense float network" in done.stdout
 
 
@@ -58,7 +58,7 @@ def test_other_input_is_left_alone(tiny_artefact: Path, tmp_path: Path) -> None:
 
 
 def test_a_command_that_fails_passes_nothing_on(tiny_artefact: Path, tmp_path: Path) -> None:
-    first = f"{S2F} simulate {BUNDLED_PHOTOGRAPH} -m {tiny_artefact} --no-pictures"
+    first = f"{S2F} simulate {DEFAULT.sample} -m {tiny_artefact} --no-pictures"
     done = shell(f"{first} | {S2F} simulate absent.png | {S2F} energy", tmp_path)
     assert done.returncode == 1
     assert "gave no artefact" in done.stderr

@@ -48,7 +48,8 @@ def test_stopped_training_resumes_as_if_unbroken(
     assert (info.arch, info.D, info.notices) == ("spike_yolo_bccd", 4, ())
     assert info.classes == bccd.CLASSES
     assert info.preprocessing is not None
-    assert info.preprocessing["letterbox"] == [256, 320]
+    letterbox = {"kind": "letterbox", "height": 256, "width": 320, "interpolation": "bilinear"}
+    assert info.preprocessing == letterbox
     assert info.calibration is not None
     assert info.calibration.shape == (4, 64, 64, 3)
     save = Training.save

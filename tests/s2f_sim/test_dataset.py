@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from s2f_deploy.errors import InputError
-from s2f_sim.dataset import ImageSamples, evenly, image_files
-from s2f_sim.preprocess import Preprocessing, prepare
+from s2f_sim.centre_crop import CentreCrop
+from s2f_sim.dataset import Samples, evenly, sample_files
 
 
 @pytest.fixture
@@ -23,24 +23,25 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_images_are_found_in_all_folders_in_order(folder: Path) -> None:
-    found = [path.relative_to(folder).as_posix() for path in image_files(folder)]
+    files = sample_files(folder, CentreCrop.suffixes)
+    found = [path.relative_to(folder).as_posix() for path in files]
     assert found == ["a/10.PNG", "a/9.jpg", "b/2.png"]
 
 
 def test_samples_are_what_the_network_takes(folder: Path) -> None:
-    preprocessing = Preprocessing.imagenet(8)
-    samples = ImageSamples(image_files(folder), preprocessing)
+    crop = CentreCrop.imagenet(8)
+    samples = Samples(sample_files(folder, crop.suffixes), crop)
     assert len(samples) == 3
     with Image.open(folder / "b" / "2.png") as picture:
-        np.testing.assert_array_equal(samples[2], prepare(picture, preprocessing))
+        np.testing.assert_array_equal(samples[2], crop.prepare(picture))
     assert [x.shape for x in samples[1:]] == [(1, 3, 8, 8)] * 2
 
 
 def test_folders_without_images_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="there are no images"):
-        image_files(tmp_path)
+    with pytest.raises(InputError, match="there are no such files"):
+        sample_files(tmp_path, (".png",))
     with pytest.raises(InputError, match="no such folder"):
-        image_files(tmp_path / "absent")
+        sample_files(tmp_path / "absent", (".png",))
 
 
 @pytest.mark.parametrize(("count", "picked"), [(1, "a"), (2, "ac"), (5, "abcde"), (9, "abcde")])

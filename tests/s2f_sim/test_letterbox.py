@@ -30,7 +30,7 @@ def test_every_pixel_is_the_published_codes(kind: str) -> None:
     pixels = golden["image_bgr"][..., ::-1]
     fit = letterbox(kind, pixels.shape[:2])
     assert (fit.place(pixels).transpose(2, 0, 1)[None] == golden[kind]).all()
-    given_to_the_network = network_input(pixels, fit)
+    given_to_the_network = network_input(fit.place(pixels))
     assert given_to_the_network.dtype == np.float32
     assert (given_to_the_network == golden[kind].astype(np.float32) / np.float32(255)).all()
 

@@ -5,14 +5,14 @@ import pytest
 from PIL import Image
 
 from s2f_deploy import S2FError
-from s2f_sim.preprocess import Preprocessing, prepare, resized_plane, seen_part
+from s2f_sim.centre_crop import CentreCrop, resized_plane
 
-PLAIN = Preprocessing(4, 4, "bicubic", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+PLAIN = CentreCrop(4, 4, "bicubic", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
 def test_an_image_of_the_right_size_is_only_scaled_and_normalised() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (4, 4, 3)).astype(np.uint8)
-    x = prepare(Image.fromarray(pixels), replace(PLAIN, mean=(0.5, 0.5, 0.5), std=(0.25, 0.5, 1)))
+    x = replace(PLAIN, mean=(0.5, 0.5, 0.5), std=(0.25, 0.5, 1)).prepare(Image.fromarray(pixels))
     want = (pixels / 255 - 0.5) / np.array([0.25, 0.5, 1])
     assert x.shape == (1, 3, 4, 4)
     assert x.dtype == np.float32
@@ -22,7 +22,7 @@ def test_an_image_of_the_right_size_is_only_scaled_and_normalised() -> None:
 def test_the_short_side_is_resized_and_the_centre_cropped() -> None:
     ramp = np.repeat(np.arange(0, 200, 20).astype(np.uint8)[None, :, None], 4, axis=0)
     image = Image.fromarray(np.repeat(ramp, 3, axis=2))
-    x = prepare(image, PLAIN)
+    x = PLAIN.prepare(image)
     np.testing.assert_allclose(x[0, 0, 0] * 255, [60, 80, 100, 120], atol=1e-4)
 
 
@@ -37,18 +37,18 @@ def test_sides_round_as_torchvision_does(
 
 
 def test_imagenet_resizes_more_than_it_crops_up_to_224_only() -> None:
-    sides = {side: Preprocessing.imagenet(side).resize for side in (64, 224, 384)}
+    sides = {side: CentreCrop.imagenet(side).resize for side in (64, 224, 384)}
     assert sides == {64: 66, 224: 232, 384: 384}
 
 
 def test_the_seen_part_lies_in_the_middle() -> None:
     image = Image.new("RGB", (80, 40))
-    assert seen_part(image, PLAIN) == (20.0, 0.0, 60.0, 40.0)
+    assert PLAIN.seen(image) == (20.0, 0.0, 60.0, 40.0)
 
 
 def test_it_survives_being_written_down() -> None:
-    made = Preprocessing.imagenet(224)
-    assert Preprocessing.from_dict(made.to_dict(), where="x") == made
+    made = CentreCrop.imagenet(224)
+    assert CentreCrop.from_dict(made.to_dict(), where="x") == made
 
 
 @pytest.mark.parametrize(
@@ -66,6 +66,6 @@ def test_it_survives_being_written_down() -> None:
     ],
 )
 def test_impossible_settings_are_one_error_that_says_where(change: dict[str, object]) -> None:
-    entries = Preprocessing.imagenet(224).to_dict() | change
+    entries = CentreCrop.imagenet(224).to_dict() | change
     with pytest.raises(S2FError, match=r"net\.s2f"):
-        Preprocessing.from_dict(entries, where="net.s2f")
+        CentreCrop.from_dict(entries, where="net.s2f")

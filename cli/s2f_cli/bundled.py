@@ -1,0 +1,32 @@
+"""The trained networks that come with the package, and something to show each of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+_FOLDER = Path(str(files("s2f_cli") / "bundled"))
+
+
+@dataclass(frozen=True, slots=True)
+class Bundled:
+    """One network: its artefact, a sample for it, and what it is in a few words."""
+
+    artefact: Path
+    sample: Path
+    about: str
+
+
+BUNDLED: Mapping[str, Bundled] = {
+    "cifar10": Bundled(
+        _FOLDER / "e_spikeformer_cifar10.s2f",
+        _FOLDER / "cat.jpg",
+        "E-SpikeFormer, ten kinds of animals and vehicles in photographs",
+    ),
+}
+DEFAULT = BUNDLED["cifar10"]
+
+
+def sample_for(artefact: Path) -> Path | None:
+    """What a bundled artefact comes with; None of another one."""
+    return next((b.sample for b in BUNDLED.values() if b.artefact == artefact), None)
