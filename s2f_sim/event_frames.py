@@ -77,14 +77,24 @@ class EventFrames:
             at_us: end of the window, microseconds; None: the end of the recording.
 
         Raises:
-            InputError: the file cannot be read, the sensor is another one, or a time is given
-                where the whole recording is seen.
+            InputError: the file cannot be read, the sensor is another one, nothing happened in
+                the window, or a time is given where the whole recording is seen.
         """
         events = read_events(path)
-        return self.sample(path, events, at_us)
+        sample = self.sample(path, events, at_us)
+        assert isinstance(sample.source, Recording)
+        if not len(sample.source.events):
+            first, last = events.t[0] / 1e6, events.t[-1] / 1e6
+            raise InputError(
+                f"there are no events from {sample.source.start / 1e6:.3f} s to "
+                f"{sample.source.end / 1e6:.3f} s",
+                where=str(path),
+                fix=f"choose a time from {first:.3f} s to {last:.3f} s with --at",
+            )
+        return sample
 
     def sample(self, path: Path, events: Events, at_us: int | None = None) -> Sample:
-        """As ``read``, of a recording that was read already."""
+        """As ``read``, of a recording that was read already; of a silent window, blank frames."""
         start, end = self._window(path, events, at_us)
         shown = Recording(events.window(start, end), start, end, self.steps)
         letterbox = None
@@ -122,14 +132,7 @@ class EventFrames:
                 )
             return int(events.t[0]), last
         end = last if at_us is None else at_us
-        start = max(0, end - self.window_us)
-        if start >= end or not len(events.window(start, end)):
-            raise InputError(
-                f"there are no events from {start / 1e6:.3f} s to {end / 1e6:.3f} s",
-                where=str(path),
-                fix=f"choose a time from {events.t[0] / 1e6:.3f} s to {last / 1e6:.3f} s with --at",
-            )
-        return start, end
+        return max(0, end - self.window_us), end
 
     def _check_sensor(self, path: Path, events: Events) -> None:
         if (events.width, events.height) != self.sensor:

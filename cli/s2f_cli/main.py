@@ -13,6 +13,7 @@ COMMANDS = {
     "simulate": "Classify a photograph by spikes; draw the answer and the spikes.",
     "verify": "Compare the spikes with the float model, layer by layer.",
     "energy": "Price every layer's operations under a named profile.",
+    "eval": "Measure it on a labelled data set: mAP, or top-1.",
     "inspect": "Print what an artefact is: layers, bounds of their sums, memory.",
     "models": "List the networks that can be built and exported.",
 }

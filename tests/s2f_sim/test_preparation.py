@@ -107,6 +107,9 @@ def test_a_time_without_events_is_refused(at_us: int, tmp_path: Path) -> None:
     path = write_gen1(tmp_path / "a.dat", [100, 2000])
     with pytest.raises(InputError, match="no events"):
         GEN1.read(path, at_us)
+    blank = GEN1.sample(path, read_events(path), at_us).x
+    # Grey where the sensor is, the letterbox's grey around it.
+    assert set(np.unique(blank * np.float32(255)).tolist()) == {114.0, 127.0}
 
 
 def write_nmnist(path: Path, count: int = 90) -> Path:
