@@ -19,26 +19,27 @@ ADDITIONS_PER_NS = 10.0
 
 
 def attend(node: Node, inputs: list[Any], workers: Workers) -> NDArray[Any]:
-    """Counts q, k uint8[1, N, C] and v uint8[1, N, V] -> T[1, N, V], heads in parallel."""
+    """Counts q uint8[1, N, C], k uint8[1, M, C], v uint8[1, M, V] -> T[1, N, V], by heads."""
     heads = node["heads"]
     query, key, value = (operand.reshape(-1, operand.shape[2]) for operand in inputs)
-    result = np.zeros(value.shape, node.output.dtype.array_type)
+    shape = (len(query), value.shape[1])
+    result = np.zeros(shape, node.output.dtype.array_type)
     levels = max(int(operand.max(initial=0)) for operand in (query, key, value))
     kernel = attend_scores_first if node["association"] == "qk_v" else attend_values_first
     # Two passes over tokens, spikes and rows.
-    additions = 2 * query.size * max(value.shape[1] // heads, 16)
+    additions = (query.size + key.size) * max(value.shape[1] // heads, 16)
     workers.over_rows(
         heads,
         lambda first, last: kernel(query, key, value, heads, levels, result, first, last),
         additions / ADDITIONS_PER_NS,
     )
-    return result.reshape(1, *value.shape)
+    return result.reshape(1, *shape)
 
 
 def largest_event_list_bytes(
     node: Node, query: TensorType, key: TensorType, value: TensorType
 ) -> int:
     """What one thread allocates to list spikes: a head's of one token, or a channel's of all."""
-    width, tokens = key.channels // node["heads"], query.positions
+    width, tokens = key.channels // node["heads"], max(query.positions, key.positions)
     levels = max(operand.levels for operand in (query, key, value))
     return list_bytes(1, max(width, tokens), levels)

@@ -1,6 +1,6 @@
 """From spikes to work: the operations every layer did, exactly, border effects included."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -10,11 +10,16 @@ from numpy.typing import NDArray
 
 from s2f_deploy.ir.graph import WIRING, Graph, Node
 from s2f_deploy.ops import OPS
+from s2f_deploy.ops.bilinear_upsample import additions
 from s2f_deploy.ops.max_pool import comparisons
 from s2f_deploy.ops.upsample import spread
 from s2f_deploy.passes.to_events import feeds_neuron, is_encoding
 from s2f_sim.kernels.spike_counting import add_reached
 from s2f_sim.run import Kind, LayerCounts
+from s2f_sim.sampling import SamplingWork
+
+RECOUNTED = frozenset({"max_pool", "rewire"})
+"""Wiring that gives positions other spikes than those of one position of its source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,7 @@ class _Trains:
         """Of a population, or as wiring shows them; an OR of trains is a train of its own."""
         if name not in self._known:
             node = self._nodes[name]
-            assert node.op != "max_pool", f"the engine did not record the train of {name}"
+            assert node.op not in RECOUNTED, f"the engine did not record the train of {name}"
             trains = [self.of(source) for source in node.inputs]
             if node.op == "upsample":
                 shown = spread(node, self._nodes[node.inputs[0]].output, trains[0])
@@ -54,15 +59,26 @@ class Counter:
         self._seen: set[str] = set()
         self._layers = [layer for node in graph.nodes if (layer := self._layer(node)) is not None]
 
-    def count(self, spikes: Mapping[str, NDArray[Any]], timesteps: int) -> tuple[LayerCounts, ...]:
+    def count(
+        self,
+        spikes: Mapping[str, NDArray[Any]],
+        timesteps: int,
+        sampled: Mapping[str, SamplingWork],
+    ) -> tuple[LayerCounts, ...]:
         """Work of one sample.
 
         Args:
             spikes: int64[timesteps, positions] of every neuron layer and every pooled one.
             timesteps: K; trains of several real timesteps are as many times as long.
+            sampled: what every deformable sampling did.
         """
         trains = _Trains(self._nodes, spikes)
-        return tuple(_counted(layer, trains, timesteps) for layer in self._layers)
+        return tuple(
+            sampled[layer.constant.name].of(layer.constant)
+            if layer.constant.name in sampled
+            else _counted(layer, trains, timesteps)
+            for layer in self._layers
+        )
 
     def _layer(self, node: Node) -> _Synapses | None:
         if node.op in ("event_conv2d", "event_linear"):
@@ -71,6 +87,10 @@ class Counter:
             return self._multiplying(node, self._kind(node))
         if node.op == "attention":
             return self._attention(node)
+        if node.op == "product":
+            return self._product(node)
+        if node.op == "deformable_sample":
+            return self._sampling(node)
         if node.op == "host":
             return _Synapses(LayerCounts(node.name, "host", node.output.shape, 1, mac=node["macs"]))
         if node.op == "integrate_fire":
@@ -116,17 +136,38 @@ class Counter:
         return _Synapses(replace(constant, mac=constant.dense_mac))
 
     def _attention(self, node: Node) -> _Synapses:
-        """Additions per spike: N for keys and values of (q kᵀ) v, d_v for queries and keys else."""
+        """Additions per spike.
+
+        As many as queries for keys and values of (q kᵀ) v, d_v for queries and keys otherwise.
+        """
         query, key, value = (self._nodes[name] for name in node.inputs)
-        tokens = query.output.positions
         if node["association"] == "qk_v":
-            events, additions = (key, value), tokens
+            events, additions = (key, value), query.output.positions
         else:
             events, additions = (query, key), value.output.channels // node["heads"]
-        inputs = sum(e.output.channels * e.output.positions for e in events)
-        reached = np.full(tokens, additions, np.int64)
-        constant = replace(self._constant(node, "attention"), inputs=inputs)
-        return _Synapses(constant, tuple((event.name, reached) for event in events))
+        constant = self._constant(node, "attention")
+        return self._reaching(constant, [(event, additions) for event in events])
+
+    def _reaching(self, constant: LayerCounts, events: Sequence[tuple[Node, int]]) -> _Synapses:
+        """A layer in which every spike of a node causes one number of additions."""
+        inputs = sum(e.output.channels * e.output.positions for e, _ in events)
+        return _Synapses(
+            replace(constant, inputs=inputs),
+            tuple((e.name, np.full(e.output.positions, n, np.int64)) for e, n in events),
+        )
+
+    def _product(self, node: Node) -> _Synapses:
+        """Every spike adds a row of the held membranes."""
+        held, events = (self._nodes[name] for name in node.inputs)
+        constant = self._constant(node, "attention")
+        return self._reaching(constant, [(events, held.output.positions)])
+
+    def _sampling(self, node: Node) -> _Synapses:
+        """What it does depends on offsets, too: the engine's walk finds it out."""
+        kind: Kind = "dyadic_sampling" if node["bits"] else "exact_sampling"
+        attention = self._nodes[node.inputs[2]].output
+        inputs = attention.steps * attention.channels * attention.positions
+        return _Synapses(replace(self._constant(node, kind), inputs=inputs))
 
     def _membrane_adds(self, neuron: Node) -> int:
         """Additions and comparisons of sums that this neuron is the first to see."""
@@ -136,7 +177,8 @@ class Counter:
             if node.name in self._seen or node.op not in _OF_MEMBRANES:
                 continue
             self._seen.add(node.name)
-            waiting += node.inputs
+            # Of a sampling, membranes and offsets; its last input are spikes.
+            waiting += node.inputs[: 2 if node.op == "deformable_sample" else None]
             if node.op == "add":
                 adds += node.output.steps * node.output.channels * node.output.positions
             elif node.op == "sum_pool":
@@ -144,10 +186,19 @@ class Counter:
                 adds += source.steps * source.channels * (source.positions - 1)
             elif node.op == "max_pool":
                 adds += node.output.steps * comparisons(node)
+            elif node.op == "bilinear_upsample":
+                adds += node.output.steps * additions(self._nodes[node.inputs[0]].output)
         return adds
 
 
-_OF_MEMBRANES = WIRING | {"add", "sum_pool", "align", "repeat"}
+_OF_MEMBRANES = WIRING | {
+    "add",
+    "sum_pool",
+    "align",
+    "repeat",
+    "bilinear_upsample",
+    "deformable_sample",
+}
 
 
 def _counted(layer: _Synapses, trains: _Trains, timesteps: int) -> LayerCounts:

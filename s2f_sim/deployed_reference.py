@@ -79,9 +79,18 @@ def _wide_layers(model: onnx.ModelProto, graph: Graph) -> tuple[str, ...]:
     constants = {a.name for a in model.graph.initializer if a.data_type == double}
     return tuple(
         node.name
-        for node in graph.select("event_conv2d", "event_linear", "conv2d", "linear", "attention")
-        if f"{node.name}.bias" in constants or _casts(model, node.name)
+        for node in graph.nodes
+        if f"{node.name}.{_WITH_ITS_SUMS.get(node.op, '')}" in constants
+        or (node.op == "attention" and _casts(model, node.name))
     )
+
+
+# A constant of each operation that is as precise as its sums.
+_WITH_ITS_SUMS = {
+    **dict.fromkeys(("event_conv2d", "event_linear", "conv2d", "linear"), "bias"),
+    "bilinear_upsample": "near_weight",
+    "deformable_sample": "zero",
+}
 
 
 def _casts(model: onnx.ModelProto, name: str) -> bool:

@@ -224,7 +224,7 @@ def _terms_pj(layer: LayerCounts, profile: Profile, rule: str) -> Mapping[str, f
             # A neuron that fires subtracts from its membrane: its state changes.
             terms["neuron_idle_pj"] = layer.neuron_updates - layer.spikes
             terms["neuron_active_pj"] = terms["spike_out_pj"] = layer.spikes
-        case "synapse" | "attention":
+        case "synapse" | "attention" | "dyadic_sampling":
             terms["synop_pj"] = accumulations
         case "encoding" if profile.first_layer == "ac":
             terms["synop_pj"] = products

@@ -7,7 +7,9 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from s2f_deploy.ir.graph import Graph, Node
+from s2f_sim.counting import RECOUNTED
 from s2f_sim.fusion import Step
+from s2f_sim.sampling import SamplingWork, sampling_work
 
 
 class Engine(Protocol):
@@ -50,6 +52,7 @@ class Walk:
         counts: uint8[C, ...], or [T, C, ...], of every neuron, as it fired.
         spikes: integers[T * timesteps, positions] of every neuron, as it was handed on, and of
             every maximum of spikes.
+        sampled: what every deformable sampling did.
     """
 
     def __init__(self, graph: Graph, engine: Engine, timesteps: int) -> None:
@@ -57,6 +60,7 @@ class Walk:
         self.outputs: dict[str, NDArray[Any]] = {}
         self.counts: dict[str, NDArray[Any]] = {}
         self.spikes: dict[str, NDArray[Any]] = {}
+        self.sampled: dict[str, SamplingWork] = {}
 
     def run(self, image: NDArray[Any], forced: Mapping[str, NDArray[Any]]) -> None:
         """Take every step once; a value is dropped when its last reader has run.
@@ -81,10 +85,12 @@ class Walk:
 
     def _take(self, step: Step, values: dict[str, Any], forced: Mapping[str, NDArray[Any]]) -> None:
         membrane, fired, spikes = self.engine.run(step, values, self.timesteps)
+        if step.node.op == "deformable_sample":
+            self._count_sampling(step.node, values)
         if step.membrane is not None:
             values[step.membrane.name] = membrane
-            if step.membrane.op == "max_pool" and step.membrane.output.levels:
-                # An OR of spikes has trains of its own; other wiring shows those of its sources.
+            if step.membrane.op in RECOUNTED and step.membrane.output.levels:
+                # They have trains of their own; other wiring shows those of its sources.
                 pooled = self.engine.spikes(step.membrane, membrane, self.timesteps)
                 self.spikes[step.membrane.name] = pooled
         if (neuron := step.neuron) is None:
@@ -95,3 +101,9 @@ class Walk:
         if spikes is None:
             spikes = self.engine.spikes(neuron, fired, self.timesteps)
         values[neuron.name], self.spikes[neuron.name] = fired, spikes
+
+    def _count_sampling(self, node: Node, values: Mapping[str, Any]) -> None:
+        """Its work depends on where taps lie, which trains of spikes do not tell."""
+        read = [self.engine.to_array(self.graph.node(n), values[n]) for n in node.inputs[1:]]
+        arrays = self.graph.arrays(node)
+        self.sampled[node.name] = sampling_work(node, read, arrays, self.timesteps)

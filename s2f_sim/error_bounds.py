@@ -15,7 +15,8 @@ and k:
 - m takes |x| + |mean| through a batch norm, so it also covers norms folded into convolutions;
 - values that are multiples of a power of two g round nothing while m <= 2²⁴ g, in any order: the
   attention of counts is exact, and so is its product with a power of two. Then the bound is 0;
-- k is one for a count divided by a norm that is no power of two.
+- k is one for a count divided by a norm that is no power of two;
+- where deformable sampling reads at another place, a value jumps by what `sampling_errors` says.
 
 Holds barring overflow and underflow, and for direct convolutions: Winograd's transforms multiply
 other numbers. Bounds are enlarged by 2⁻²⁰ of themselves for the rounding of float64 itself.
@@ -25,6 +26,7 @@ Source: Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -32,27 +34,15 @@ from numpy.typing import NDArray
 
 from s2f_deploy.ir.graph import Graph, Node, TensorType
 from s2f_deploy.ops import OPS
+from s2f_deploy.ops.bilinear_upsample import FINER_BITS
 from s2f_deploy.ops.conv2d import dense as convolve
+from s2f_sim.rounding import ENLARGED, MANTISSA, NOISE, ROUNDING, gamma
+from s2f_sim.sampling_errors import passed_on, sampled
 from s2f_sim.traced import Traced, at_all_steps, over_time, remembered
 
-ROUNDING = 2.0**-24
-_MANTISSA = 2.0**24
-_NOISE = 2.0**-50
-_ENLARGED = 1 + 2.0**-20
 _COARSEST = 2.0**100
 
 Array = NDArray[Any]
-
-
-def gamma(roundings: Array) -> Array:
-    """γ_k, elementwise; infinite where k is too large for the bound to say anything.
-
-    >>> bool(gamma(np.array([1.0]))[0] > 2.0**-24)
-    True
-    """
-    relative = np.asarray(roundings) * ROUNDING
-    bounded = relative < 1
-    return np.where(bounded, relative / np.where(bounded, 1 - relative, 1.0), np.inf)
 
 
 def reference_bound(node: Node, membrane: Traced) -> Array:
@@ -60,13 +50,13 @@ def reference_bound(node: Node, membrane: Traced) -> Array:
 
     A neuron that rounds halves up computes floor(u + ½), which rounds once more.
     """
-    bound = gamma(membrane.roundings) * membrane.majorant * _ENLARGED
+    bound = gamma(membrane.roundings) * membrane.majorant * ENLARGED + membrane.jump
     if node.op != "integer_fire" or node["rounding"] != "half_up":
         return bound
     raised = np.clip(membrane.value + bound, 0, node["levels"]) + 0.5
     step = np.minimum(_per_channel(membrane.grid, raised), 0.5)
-    fits = (membrane.roundings == 0) & (raised <= _MANTISSA * step)
-    return np.where(fits, bound, bound + ROUNDING * _ENLARGED * raised)
+    fits = (membrane.roundings == 0) & (raised <= MANTISSA * step)
+    return np.where(fits, bound, bound + ROUNDING * ENLARGED * raised)
 
 
 def spike_bound(node: Node, membrane: Traced, roundings: Array) -> Array:
@@ -82,18 +72,24 @@ def spike_bound(node: Node, membrane: Traced, roundings: Array) -> Array:
         roundings: k of the event graph, from `spike_roundings`.
     """
     largest_count = float(node["levels"]) if node.op == "integer_fire" else 0.0
-    folding = _NOISE * (membrane.roundings * membrane.majorant + largest_count)
-    accumulation = gamma(roundings) * membrane.majorant * _ENLARGED
-    return np.where(membrane.roundings > 0, accumulation + folding, 0.0)
+    folding = NOISE * (membrane.roundings * membrane.majorant + largest_count)
+    accumulation = gamma(roundings) * membrane.majorant * ENLARGED
+    return np.where(membrane.roundings > 0, accumulation + folding, 0.0) + membrane.jump
 
 
-def trace(graph: Graph, image: Array, counts: Mapping[str, Array]) -> Iterator[tuple[Node, Traced]]:
+def trace(
+    graph: Graph,
+    image: Array,
+    counts: Mapping[str, Array],
+    roundings: Mapping[str, Array] = MappingProxyType({}),
+) -> Iterator[tuple[Node, Traced]]:
     """Every neuron with the membrane it reads, and every output with its value, in order.
 
     Args:
         graph: a FLOAT graph.
         image: float32[C, H, W] or float32[T, C, H, W], one sample.
         counts: for every neuron the counts it is to hand on, uint8[C, ...] or uint8[T, C, ...].
+        roundings: k of the event graph, from `spike_roundings`, for the offsets of samplings.
     """
     nodes = graph.by_name()
     last = {name: node.name for node in graph.nodes for name in node.inputs}
@@ -102,8 +98,9 @@ def trace(graph: Graph, image: Array, counts: Mapping[str, Array]) -> Iterator[t
         sources = [values[name] for name in node.inputs]
         steps = node.output.steps
         momentary = replace(node, output=replace(node.output, steps=1))
-        if node.op == "input":
-            frames = image.reshape(steps, *node.output.shape)
+        if not node.inputs:
+            given = graph.arrays(node)[0] if node.params else image
+            frames = given.reshape(steps, *node.output.shape)
             values[node.name] = [_exactly(frame, _step(frame)) for frame in frames]
         elif node.op == "integer_fire":
             gain = float(graph.arrays(node)[0].item()) if node.params else 1.0
@@ -115,8 +112,11 @@ def trace(graph: Graph, image: Array, counts: Mapping[str, Array]) -> Iterator[t
         elif OPS[node.op].couples_time:
             values[node.name] = over_time(node, sources[0])
         else:
+            own = roundings.get(node.name, np.zeros(1))
             values[node.name] = [
-                _computed(momentary, nodes, now, graph.arrays(node))
+                sampled(momentary, now, own)
+                if node.op == "deformable_sample"
+                else _computed(momentary, nodes, now, graph.arrays(node))
                 for now in zip(*sources, strict=True)
             ]
         for name in node.inputs:
@@ -163,7 +163,7 @@ def _computed(
         value = op.dense(node, values, arrays).astype(np.float64)
         unknown = np.full((1,) * value.ndim, np.inf)
         return Traced(value, np.abs(value) + 1, unknown, np.zeros(len(value)))
-    params = [array.astype(np.float64) for array in arrays]
+    params = [array.astype(np.float64) if array.dtype.kind == "f" else array for array in arrays]
     absolute = [np.abs(array) for array in params]
     if node.op == "batch_norm":
         absolute[2] = -absolute[2]
@@ -171,10 +171,10 @@ def _computed(
     majorant = op.dense(node, [source.majorant for source in sources], absolute)
     grid = _grid(node, sources, params)
     roundings = _roundings(node, nodes, sources, params)
-    fits = majorant <= _MANTISSA * _per_channel(grid, majorant)
+    fits = majorant <= MANTISSA * _per_channel(grid, majorant)
     if fits.any() and all(source.exact for source in sources):
         roundings = np.where(fits, 0.0, roundings)
-    return Traced(value, majorant, roundings, grid)
+    return Traced(value, majorant, roundings, grid, passed_on(node, sources, absolute, majorant))
 
 
 def _roundings(
@@ -184,8 +184,8 @@ def _roundings(
     flat = np.zeros((1,) * len(node.output.shape))
     before = [source.roundings for source in sources]
     match node.op:
-        case "reshape" | "concat" | "upsample" | "max_pool" | "pad":
-            longest = wired(before, [nodes[name] for name in node.inputs], node)
+        case "reshape" | "rewire" | "concat" | "upsample" | "max_pool" | "pad":
+            longest = wired(before, [nodes[name] for name in node.inputs], node, params)
         case "add":
             longest = np.maximum(before[0], before[1]) + 1
         case "conv2d":
@@ -205,10 +205,12 @@ def _roundings(
     return longest
 
 
-def wired(values: Sequence[Array], sources: Sequence[Node], node: Node) -> Array:
+def wired(
+    values: Sequence[Array], sources: Sequence[Node], node: Node, params: Sequence[Array] = ()
+) -> Array:
     """Values [C or 1, ...] of its sources as wiring shows them; pooled, the largest."""
     whole = [np.broadcast_to(v, s.output.shape) for v, s in zip(values, sources, strict=True)]
-    return OPS[node.op].dense(node, whole, [])
+    return OPS[node.op].dense(node, whole, params)
 
 
 def _own_roundings(node: Node, nodes: Mapping[str, Node], params: Sequence[Array] = ()) -> int:
@@ -246,9 +248,15 @@ def _grid(node: Node, sources: Sequence[Traced], params: Sequence[Array]) -> Arr
             result = np.minimum(_step(params[0]) * grid, _step(params[1]))
         case "attention" if _exact_scores(node, sources):
             result += np.prod([source.grid.min() for source in sources])
-        case "mean_pool" if _is_power_of_two(np.array([sources[0].value[0].size])):
-            result = grid / sources[0].value[0].size
+        case "mean_pool" | "bilinear_upsample":
+            result = grid / _power_of_two_divisor(node, sources[0])
     return result
+
+
+def _power_of_two_divisor(node: Node, source: Traced) -> float:
+    """What a mean divides by, or infinity."""
+    terms = 2**FINER_BITS if node.op == "bilinear_upsample" else source.value[0].size
+    return terms if _is_power_of_two(np.array([terms])) else np.inf
 
 
 def _exact_scores(node: Node, sources: Sequence[Traced]) -> bool:
@@ -259,7 +267,7 @@ def _exact_scores(node: Node, sources: Sequence[Traced]) -> bool:
     else:
         pair, terms = (key, value), key.value[0].size
     largest = terms * np.prod([operand.majorant.max() for operand in pair])
-    return bool(largest <= _MANTISSA * np.prod([operand.grid.min() for operand in pair]))
+    return bool(largest <= MANTISSA * np.prod([operand.grid.min() for operand in pair]))
 
 
 def _step(array: Array) -> Array:

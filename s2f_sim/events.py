@@ -19,6 +19,8 @@ from s2f_sim.fusion import Step, fires_at_once, fused_steps
 from s2f_sim.kernels.finish import finish_positions
 from s2f_sim.kernels.spike_counting import count_spikes
 from s2f_sim.layout import Layout, choose_layout
+from s2f_sim.product import read_held
+from s2f_sim.sampling import read_between
 from s2f_sim.synapses import Synapse, only_sums, prepare, prepare_products
 from s2f_sim.workers import Workers
 
@@ -43,6 +45,7 @@ class EventsEngine:
         self._graph = graph
         self._types = {node.name: node.output for node in graph.nodes}
         self._workers = Workers(threads)
+        self._addresses: dict[str, NDArray[Any]] = {}
         self._synapses = dict(self._prepared(layout))
         attentions = {node.name for node in graph.select("attention")}
         fusing = attentions | self._synapses.keys()
@@ -123,18 +126,43 @@ class EventsEngine:
                 wide = inputs[0].astype(node.output.dtype.array_type)
                 shifted: NDArray[Any] = wide << self._graph.arrays(node)[0].astype(wide.dtype)
                 return shifted
+            case "concat" | "upsample" | "rewire" | "reshape":
+                return self._wired(node, inputs, timesteps)
+            case "product":
+                return read_held(node, inputs[0], inputs[1], self._workers)
+            case "bilinear_upsample" | "deformable_sample":
+                return read_between(node, inputs, self._graph.arrays(node), self._workers)
+            case _ if node.name in self._synapses:
+                return np.stack([self._sums(node, now) for now in inputs[0]])
+            case _:
+                return self._dense(node, inputs, timesteps)
+
+    def _wired(self, node: Node, inputs: list[NDArray[Any]], timesteps: int) -> NDArray[Any]:
+        """What moves elements and computes nothing."""
+        match node.op:
             case "concat":
                 return np.concatenate(inputs, axis=-1)
             case "upsample":
                 rows, columns = node["factors"]
                 return inputs[0].repeat(rows, axis=-3).repeat(columns, axis=-2)
-            case "reshape" if node.output.channels == inputs[0].shape[-1]:
+            case "rewire":
+                return self._rewired(node, inputs[0])
+            case _ if node.output.channels == inputs[0].shape[-1]:
                 steps = (node.output.steps,) if node.output.steps > 1 else ()
                 return inputs[0].reshape(*steps, *node.output.plane, -1)
-            case _ if node.name in self._synapses:
-                return np.stack([self._sums(node, now) for now in inputs[0]])
             case _:
                 return self._dense(node, inputs, timesteps)
+
+    def _rewired(self, node: Node, value: NDArray[Any]) -> NDArray[Any]:
+        """Elements at other places; addresses are turned to channels last once."""
+        if node.name not in self._addresses:
+            source = self._types[node.inputs[0]]
+            index = self._graph.arrays(node)[0].reshape(node.output.channels, -1).T
+            channel, position = np.divmod(index, source.positions)
+            address = position * source.channels + channel
+            self._addresses[node.name] = np.ascontiguousarray(address)
+        wired: NDArray[Any] = value.reshape(-1)[self._addresses[node.name]]
+        return wired.reshape(*node.output.plane, -1)
 
     def _sums(self, node: Node, source: NDArray[Any]) -> NDArray[Any]:
         """The sums of a synaptic layer at one real timestep."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from s2f_deploy.errors import ArtefactError, UnsupportedPatternError
 from s2f_deploy.frontend.importer import describe
 from s2f_deploy.frontend.integer_fire import DOMAIN
+from s2f_deploy.frontend.sampling_readers import SAMPLINGS
 from s2f_deploy.ir.graph import WIRING, Graph, Node, through_wiring, wired_sources
 from s2f_deploy.ops import evaluate
 from s2f_sim.onnx_runtime import TensorReader
@@ -54,7 +55,9 @@ class FloatReference:
         self._graph = graph
         self._outputs = list(graph.select("output"))
         self._fired: dict[str, str] = {
-            describe(node): node.output[0] for node in model.graph.node if node.domain == DOMAIN
+            describe(node): node.output[0]
+            for node in model.graph.node
+            if node.domain == DOMAIN and node.op_type not in SAMPLINGS
         }
         # Of several results the first is the tensor that is normalised or pooled.
         self._currents: dict[str, str] = {

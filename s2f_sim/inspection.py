@@ -15,7 +15,7 @@ from s2f_deploy.ir.bounds import intervals
 from s2f_deploy.ir.graph import Graph, Level, Node, TensorType
 from s2f_deploy.ir.interval import Interval
 from s2f_deploy.ops import OPS
-from s2f_sim import attention, layout
+from s2f_sim import attention, layout, sampling
 from s2f_sim.liveness import MEMBRANES, WIRING, LiveMembranes, live_membranes, membrane_bytes
 from s2f_sim.quantisation import Quantisation, stored_quantisation
 
@@ -34,6 +34,7 @@ _ROLES = {
     "integrate_fire": ("comparator",),
     "align": ("grid",),
     "read_out": ("grid",),
+    "deformable_sample": ("grid",),
 }
 _MULTIPLYING = frozenset({"conv2d", "linear", "affine"})
 _ACCUMULATING = frozenset({"event_conv2d", "event_linear"})
@@ -48,7 +49,8 @@ class LayerInspection:
         op: its operation in the graph.
         kernel: what the ``events`` engine runs: ``rows``, ``convolution``, ``depthwise`` or
             ``grouped`` accumulate, ``products`` or ``dense`` multiply, ``qk_v`` or ``q_kv`` is
-            the association of an attention. None where there is no choice.
+            the association of an attention, ``exact`` or ``dyadic b`` what a sampling does with
+            offsets. None where there is no choice.
         together: outputs side by side that one row of weights serves; None unless accumulating.
         lane: type in which rows are added up before they reach the accumulator; None likewise.
         burst: rows added there at a time, so that no lane can overflow; None if none ever could.
@@ -73,7 +75,7 @@ class LayerInspection:
             reads, see `list_bytes`: 4 for each spike there could be, 256 for each list's
             overhang, 8 for each offset. Rows list some positions at a time, convolutions the
             image rows under their kernel, and merge them; attention one head of a token, or one
-            channel of all.
+            channel of all; a sampling its taps, see `largest_list_bytes`.
     """
 
     name: str
@@ -253,6 +255,9 @@ def _execution(node: Node, read: list[TensorType], weight: NDArray[Any] | None) 
     if node.op == "attention":
         listed = attention.largest_event_list_bytes(node, *read)
         return {"kernel": node["association"], "event_bytes": listed}
+    if node.op == "deformable_sample":
+        mode = f"dyadic {node['bits']}" if node["bits"] else "exact"
+        return {"kernel": mode, "event_bytes": sampling.largest_list_bytes(node, read[2])}
     if node.op not in _ACCUMULATING:
         products = node.op == "conv2d" and node["groups"] == 1
         multiplies = "products" if products else "dense"

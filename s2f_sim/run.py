@@ -6,7 +6,17 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
-Kind = Literal["encoding", "synapse", "attention", "chain", "readout", "host", "neuron"]
+Kind = Literal[
+    "encoding",
+    "synapse",
+    "attention",
+    "dyadic_sampling",
+    "exact_sampling",
+    "chain",
+    "readout",
+    "host",
+    "neuron",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,17 +26,24 @@ class LayerCounts:
     Attributes:
         name: the node of the event graph; for published networks the path of the module.
         kind: ``encoding`` multiplies the analog input, ``synapse`` and ``attention`` accumulate
-            spikes, ``chain`` multiplies real values on the way to a neuron, ``readout`` behind the
-            last one, ``host`` runs outside the chip, ``neuron`` fires.
+            spikes, ``dyadic_sampling`` shifts and adds what lies at offsets rounded to a grid,
+            ``exact_sampling`` multiplies what lies at offsets as they are, ``chain`` multiplies
+            real values on the way to a neuron, ``readout`` behind the last one, ``host`` runs
+            outside the chip, ``neuron`` fires.
         shape: of the layer's output, one sample.
         inputs: source neurons of one sample; 0 where the layer reads no spikes.
         spikes_by_timestep: spikes that arrive (neurons: that leave) in timestep 1..K.
-        ac_by_timestep: synaptic accumulations caused by them.
-        mac: multiply-accumulates really done.
-        dense_mac: what the dense float layer multiplies, taps inside the image only.
+        ac_by_timestep: synaptic accumulations caused by them. Of a dyadic sampling the shifted
+            additions that interpolate, with a tap's first spike, and one addition per spike, in
+            every channel of the group; see `s2f_sim.sampling`.
+        mac: multiply-accumulates really done; of an exact sampling one for each pixel, with a
+            share, around a tap with spikes and each channel of the group.
+        dense_mac: what the dense float layer multiplies, taps inside the image only; of a sampling
+            four pixels for every tap and channel, wherever they lie.
         padded_mac: the same as the papers count it, taps on the padding included.
         neuron_updates: comparisons of a membrane with a comparator, one per neuron and timestep.
-        membrane_adds: additions (residual sums, pooling) and comparisons (max pooling) of whole
+        membrane_adds: additions (residual sums, pooling, bilinear upsampling: two for each axis
+            and element, none where the edge is repeated) and comparisons (max pooling) of whole
             membranes before this neuron.
     """
 

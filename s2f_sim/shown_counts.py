@@ -23,5 +23,5 @@ def shown_counts(graph: Graph, counts: Mapping[str, NDArray[Any]]) -> dict[str, 
     for node in graph.nodes:
         if node.op in WIRING and all(name in shown for name in node.inputs):
             read = [shown[name] for name in node.inputs]
-            shown[node.name] = evaluate(node, read, [])
+            shown[node.name] = evaluate(node, read, graph.arrays(node))
     return shown

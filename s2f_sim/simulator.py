@@ -72,7 +72,7 @@ class Simulator:
         for i, sample in enumerate(batch):
             walk = Walk(self.graph, self._engine, steps)
             walk.run(sample, {name: counts[i] for name, counts in (forced or {}).items()})
-            counted = self._counter.count(walk.spikes, steps)
+            counted = self._counter.count(walk.spikes, steps, walk.sampled)
             layers = add_samples(layers, counted) if i else counted
             walks.append(walk)
         return Run(

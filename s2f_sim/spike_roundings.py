@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,9 @@ Array = NDArray[Any]
 
 
 def spike_roundings(graph: Graph, counts: Mapping[str, Array]) -> dict[str, Array]:
-    """Roundings k of every neuron's membrane and every output, float64[C or 1, ...].
+    """Roundings k of every neuron's membrane, every output and every sampling's offsets.
+
+    All are float64[C or 1, ...].
 
     A membrane that S spikes reach is a bias and S rows, added in some order: at most S additions
     on any path, and every weight and bias was itself rounded once when it was folded. An engine
@@ -32,6 +35,9 @@ def spike_roundings(graph: Graph, counts: Mapping[str, Array]) -> dict[str, Arra
     emitted = dict(counts)
     for node in graph.nodes:
         before = [reached.get(name, [_none(node)] * node.output.steps) for name in node.inputs]
+        if node.op == "deformable_sample":
+            # Of its offsets: where it reads depends on them.
+            found[node.name] = reduce(np.maximum, before[1])
         if node.op in ("integrate_fire", "output"):
             found[node.name] = _at_all_steps(node, before[0])
         elif node.inputs and node.output.dtype is DType.COUNT:
@@ -93,10 +99,14 @@ def _roundings(
             longest = window_sums(node, emitted[node.inputs[0]], kernel) + 1
         case "event_linear":
             longest = _none(node) + emitted[node.inputs[0]].sum(dtype=np.int64) + 1
+        case "product":
+            spikes = emitted[node.inputs[1]].sum(axis=0, dtype=np.int64)
+            longest = _none(node) + before[0].max() + spikes + 1
         case "add":
             longest = np.maximum(before[0], before[1]) + 1
-        case "reshape" | "concat" | "upsample" | "max_pool":
-            longest = wired(before, [graph.node(name) for name in node.inputs], node)
+        case "reshape" | "rewire" | "concat" | "upsample" | "max_pool":
+            sources = [graph.node(name) for name in node.inputs]
+            longest = wired(before, sources, node, graph.arrays(node))
         case "host":
             longest = _none(node) + np.inf
         case _:

@@ -1,7 +1,7 @@
 """Values of the float network with what bounds their rounding, and how time carries them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,12 +22,15 @@ class Traced:
         majorant: float64[C, ...], m.
         roundings: float64[C or 1, ...], k; 0 where float32 is exact, infinite behind a host.
         grid: float64[C], a power of two that divides all terms of a channel; 0 if unknown.
+        jump: float64, broadcastable to the value: error that is not relative to the majorant,
+            because something was read at another place.
     """
 
     value: Array
     majorant: Array
     roundings: Array
     grid: Array
+    jump: Array = field(default_factory=lambda: np.zeros(1))
 
     @property
     def exact(self) -> bool:
@@ -49,7 +52,7 @@ def remembered(
         gain: a power of two.
     """
     currents = [
-        replace(x, value=x.value * gain, majorant=x.majorant * gain, grid=x.grid * gain)
+        Traced(x.value * gain, x.majorant * gain, x.roundings, x.grid * gain, x.jump * gain)
         for x in given
     ]
     shift = leak_shift(node)
@@ -64,6 +67,7 @@ def remembered(
                 (before.majorant + count) * leak + now.majorant,
                 np.maximum(before.roundings + 2, now.roundings + 1),
                 np.zeros_like(now.grid),
+                before.jump * leak + now.jump,
             )
         )
     return found
@@ -74,24 +78,29 @@ def over_time(node: Node, steps: Sequence[Traced]) -> list[Traced]:
     if node.op == "repeat":
         return list(steps) * node.output.steps
     rounded = np.max([step.roundings.max() for step in steps]) + len(steps)
-    value, majorant = (
+    value, majorant, jump = (
         np.mean(part, axis=0)
-        for part in ([step.value for step in steps], [step.majorant for step in steps])
+        for part in (
+            [step.value for step in steps],
+            [step.majorant for step in steps],
+            [np.broadcast_to(step.jump, step.value.shape) for step in steps],
+        )
     )
     roundings = np.full((1,) * value.ndim, rounded)
-    return [Traced(value, majorant, roundings, np.zeros(len(value)))]
+    return [Traced(value, majorant, roundings, np.zeros(len(value)), jump)]
 
 
 def at_all_steps(steps: Sequence[Traced]) -> Traced:
     """One value, or those of several timesteps on an axis in front."""
     if len(steps) == 1:
         return steps[0]
-    value, majorant, roundings = (
+    value, majorant, roundings, jump = (
         np.stack([np.broadcast_to(v, s.value.shape) for v, s in zip(part, steps, strict=True)])
         for part in (
             [step.value for step in steps],
             [step.majorant for step in steps],
             [step.roundings for step in steps],
+            [step.jump for step in steps],
         )
     )
-    return Traced(value, majorant, roundings, np.zeros(1))
+    return Traced(value, majorant, roundings, np.zeros(1), jump)

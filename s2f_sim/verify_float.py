@@ -81,7 +81,7 @@ def _compare_fed(
 ) -> None:
     """Compare every layer fed the float network's counts."""
     roundings = spike_roundings(graph, expected.counts)
-    for node, membrane in trace(network, sample, expected.counts):
+    for node, membrane in trace(network, sample, expected.counts, roundings):
         bounds = (
             reference_bound(node, membrane),
             spike_bound(node, membrane, roundings[node.name]),

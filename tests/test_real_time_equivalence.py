@@ -27,7 +27,7 @@ def walked(graph: Graph, sample: NDArray[Any]) -> Run:
     walk.run(sample, {})
     outputs = {name: value[None] for name, value in walk.outputs.items()}
     counts = {name: value[None] for name, value in walk.counts.items()}
-    layers = Counter(graph).count(walk.spikes, LEVELS)
+    layers = Counter(graph).count(walk.spikes, LEVELS, walk.sampled)
     return Run(outputs, counts, layers, LEVELS, LEVELS, 1, 1, "reference", 0.0)
 
 

@@ -10,6 +10,8 @@ from s2f_models.e_spikeformer_shapes import infer_e_spikeformer
 from s2f_models.entry_shapes import READABLE, Shapes, sizes
 from s2f_models.errors import shown
 from s2f_models.registry import CONFIGS, Config, Network
+from s2f_models.spike2former import Spike2FormerConfig
+from s2f_models.spike2former_shapes import HEAD_ENTRY, classes, infer_spike2former
 from s2f_models.spike_yolo import SpikeYoloConfig
 from s2f_models.stand_in import RefusedError
 from s2f_models.state_dict import bare_name
@@ -26,13 +28,21 @@ def with_classes(config: Config, shapes: Shapes) -> Config:
     Raises:
         RefusedError: there is no classifier, or it has no sensible shape.
     """
+    if isinstance(config, Spike2FormerConfig):
+        count = classes(shapes)
+        same = count == config.num_classes
+        return config if same else replace(config, num_classes=count, live_classes=None)
     name = bare_name(config.class_entry)
     axes = 2 if isinstance(config, ESpikeFormerConfig) else 4
     return replace(config, num_classes=sizes(shapes, name, axes, "such network")[0])
 
 
-def infer_config(shapes: Shapes) -> tuple[str, Config, tuple[str, ...]]:
+def infer_config(shapes: Shapes, named: int | None = None) -> tuple[str, Config, tuple[str, ...]]:
     """Everything that names and shapes show of a network.
+
+    Args:
+        shapes: of the state dict.
+        named: how many classes the file names, if it does.
 
     Returns:
         Name in the registry or ``"custom"``, configuration with D = 4, notices for the user.
@@ -42,6 +52,9 @@ def infer_config(shapes: Shapes) -> tuple[str, Config, tuple[str, ...]]:
     """
     if _DETECTOR_ENTRY in shapes:
         return _infer_spike_yolo(shapes)
+    if HEAD_ENTRY in shapes:
+        published = {k: v for k, v in CONFIGS.items() if isinstance(v, Spike2FormerConfig)}
+        return infer_spike2former(shapes, published, named)
     classifiers = {k: v for k, v in CONFIGS.items() if isinstance(v, ESpikeFormerConfig)}
     return infer_e_spikeformer(shapes, classifiers)
 

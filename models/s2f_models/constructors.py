@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from types import NoneType
 
-from s2f_models.stand_in import Named, RefusedError, StandIn
+from s2f_models.stand_in import Named, RefusedError, StandIn, never_runs
 from s2f_models.stored_tensor import rebuild_tensor
 
 _ATOMS = (str, bytes, int, float, NoneType, Named, StandIn)
@@ -62,6 +62,15 @@ def _as_parameter(_: Named, args: tuple[object, ...]) -> object:
     return args[0]
 
 
+def _as_attribute(callee: Named, args: tuple[object, ...]) -> object:
+    """``getattr(class, name)``, how older protocols say a method; nothing is looked up."""
+    match args:
+        case (Named(), str(name)) if name.isidentifier() and not name.startswith("_"):
+            return StandIn(callee, args)
+        case _:
+            raise never_runs(callee)
+
+
 def _typed(_: Named, args: tuple[object, ...]) -> object:
     """``_rebuild_from_type_v2(function, type, args, state)``: a tensor with attributes."""
     match args:
@@ -74,6 +83,7 @@ def _typed(_: Named, args: tuple[object, ...]) -> object:
 
 
 _BUILDERS: dict[str, Callable[[Named, tuple[object, ...]], object]] = {
+    "builtins.getattr": _as_attribute,
     "builtins.set": _as_set,
     "collections.Counter": _as_dict,
     "collections.OrderedDict": _as_dict,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from s2f_models.errors import ModelError, shown
 from s2f_models.registry import Config, find_config
+from s2f_models.segmentation_classes import Colour
 from s2f_models.stand_in import RefusedError
 from s2f_models.stored_tensor import StoredTensor
 
@@ -33,6 +34,7 @@ class Description:
         must_give_levels: whether there is no usual ``D`` to assume.
         timesteps: ``T``.
         classes: names of the outputs; still to be checked against their number.
+        palette: the colour of each.
         preprocessing: what training did to an image.
         calibration: uint8[N, H, W, 3].
         image_size: side of the images it was trained on, in pixels.
@@ -44,6 +46,7 @@ class Description:
     must_give_levels: bool = False
     timesteps: int | None = None
     classes: object = None
+    palette: tuple[Colour, ...] | None = None
     preprocessing: Preprocessing | None = None
     calibration: NDArray[np.uint8] | None = None
     image_size: int | None = None

@@ -6,9 +6,10 @@ Module names are upstream's, so that published state dicts load as they are.
 Source: Yao et al. 2025, arXiv:2411.16061.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from torch import Tensor, nn
 
@@ -62,6 +63,18 @@ class ESpikeFormerConfig:
         return ESpikeFormer(self)
 
 
+class BlockConfig(Protocol):
+    """What a block takes from the configuration of its network."""
+
+    @property
+    def neuron(self) -> Callable[[], IntegerFire]:
+        """Constructor of every neuron."""
+
+    @property
+    def mlp_ratio(self) -> int:
+        """Hidden channels of an MLP for each of its channels."""
+
+
 def conv_norm(
     in_channels: int, out_channels: int, kernel: int = 1, groups: int = 1
 ) -> nn.Sequential:
@@ -98,7 +111,7 @@ class Downsample(nn.Module):
 class SepConv(nn.Module):
     """Inverted separable convolution with a neuron before each of its three parts."""
 
-    def __init__(self, config: ESpikeFormerConfig, channels: int, kernel: int) -> None:
+    def __init__(self, config: BlockConfig, channels: int, kernel: int) -> None:
         super().__init__()
         hidden = 2 * channels
         self.spike1 = config.neuron()
@@ -119,10 +132,15 @@ class SepConv(nn.Module):
 class ConvBlock(nn.Module):
     """SepConv with a 7x7 kernel, then two 3x3 convolutions through 4x the channels."""
 
-    def __init__(self, config: ESpikeFormerConfig, channels: int) -> None:
+    def __init__(
+        self,
+        config: BlockConfig,
+        channels: int,
+        separable: Callable[[BlockConfig, int, int], nn.Module] = SepConv,
+    ) -> None:
         super().__init__()
         hidden = config.mlp_ratio * channels
-        self.Conv = SepConv(config, channels, kernel=7)
+        self.Conv = separable(config, channels, 7)
         self.spike1 = config.neuron()
         self.conv1 = nn.Conv2d(channels, hidden, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(hidden)
@@ -180,7 +198,7 @@ class Attention(nn.Module):
 class MLP(nn.Module):
     """Two 1x1 convolutions over tokens with biases, through ``mlp_ratio`` times the channels."""
 
-    def __init__(self, config: ESpikeFormerConfig, channels: int) -> None:
+    def __init__(self, config: BlockConfig, channels: int) -> None:
         super().__init__()
         hidden = config.mlp_ratio * channels
         self.fc1_conv = nn.Conv1d(channels, hidden, 1)
@@ -216,42 +234,58 @@ class Block(nn.Module):
         return y
 
 
-class ESpikeFormer(nn.Module):
-    """The whole classifier: an image in, one logit per class out."""
+class Backbone(nn.Module):
+    """Downsampling and blocks: an image in, real values at four strides out."""
 
-    def __init__(self, config: ESpikeFormerConfig) -> None:
+    def __init__(
+        self,
+        config: ESpikeFormerConfig,
+        conv_block: Callable[[ESpikeFormerConfig, int], nn.Module] = ConvBlock,
+        block: Callable[[ESpikeFormerConfig, int], nn.Module] = Block,
+    ) -> None:
         super().__init__()
         self.config = config
         c0, c1, c2, c3 = config.embed_dims
         s0, s1, s2, s3, s4 = config.strides
         down = partial(Downsample, config)
         self.downsample1_1 = down((config.in_channels, c0 // 2), 7, s0, first=True)
-        self.ConvBlock1_1 = nn.ModuleList([ConvBlock(config, c0 // 2)])
+        self.ConvBlock1_1 = nn.ModuleList([conv_block(config, c0 // 2)])
         self.downsample1_2 = down((c0 // 2, c0), 3, s1)
-        self.ConvBlock1_2 = nn.ModuleList([ConvBlock(config, c0)])
+        self.ConvBlock1_2 = nn.ModuleList([conv_block(config, c0)])
         self.downsample2 = down((c0, c1), 3, s2)
-        self.ConvBlock2_1 = nn.ModuleList([ConvBlock(config, c1)])
-        self.ConvBlock2_2 = nn.ModuleList([ConvBlock(config, c1)])
+        self.ConvBlock2_1 = nn.ModuleList([conv_block(config, c1)])
+        self.ConvBlock2_2 = nn.ModuleList([conv_block(config, c1)])
         self.downsample3 = down((c1, c2), 3, s3)
-        self.block3 = nn.ModuleList([Block(config, c2) for _ in range(config.depths[0])])
+        self.block3 = nn.ModuleList([block(config, c2) for _ in range(config.depths[0])])
         self.downsample4 = down((c2, c3), 3, s4)
-        self.block4 = nn.ModuleList([Block(config, c3) for _ in range(config.depths[1])])
+        self.block4 = nn.ModuleList([block(config, c3) for _ in range(config.depths[1])])
+
+    def features(self, image: Tensor) -> list[Tensor]:
+        """float[B, in_channels, H, W] -> four maps, at published strides of 2, 4, 8 and 16."""
+        stages: tuple[tuple[nn.Module, ...], ...] = (
+            (self.downsample1_1, *self.ConvBlock1_1),
+            (self.downsample1_2, *self.ConvBlock1_2),
+            (self.downsample2, *self.ConvBlock2_1, *self.ConvBlock2_2),
+            (self.downsample3, *self.block3, self.downsample4, *self.block4),
+        )
+        maps, x = [], image
+        for stage in stages:
+            for module in stage:
+                x = module(x)
+            maps.append(x)
+        return maps
+
+
+class ESpikeFormer(Backbone):
+    """The whole classifier: an image in, one logit per class out."""
+
+    def __init__(self, config: ESpikeFormerConfig) -> None:
+        super().__init__(config)
         self.spike = IntegerFire(config.levels, norm=1)
-        self.head = nn.Linear(c3, config.num_classes)
+        self.head = nn.Linear(config.embed_dims[3], config.num_classes)
 
     def forward(self, image: Tensor) -> Tensor:
         """float[B, in_channels, H, W] -> float[B, num_classes]."""
-        x = image
-        stages: tuple[tuple[list[nn.Module], nn.ModuleList], ...] = (
-            ([self.downsample1_1], self.ConvBlock1_1),
-            ([self.downsample1_2], self.ConvBlock1_2),
-            ([self.downsample2], self.ConvBlock2_1),
-            ([], self.ConvBlock2_2),
-            ([self.downsample3], self.block3),
-            ([self.downsample4], self.block4),
-        )
-        for downsamplings, blocks in stages:
-            for module in (*downsamplings, *blocks):
-                x = module(x)
+        x = self.features(image)[-1]
         logits: Tensor = self.head(self.spike(x.flatten(2).mean(2)))
         return logits

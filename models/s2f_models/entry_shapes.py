@@ -12,8 +12,8 @@ CUSTOM = "custom"
 # Wider than any published network by far; keeps a made-up file from asking for absurd layers.
 _MAX_WIDTH = 1 << 16
 READABLE = (
-    "give an E-SpikeFormer classification checkpoint (SDT-V3, Model_Base) or a SpikeYOLO "
-    "checkpoint as the official code saved it"
+    "give an E-SpikeFormer classification checkpoint (SDT-V3, Model_Base), a SpikeYOLO or a "
+    "Spike2Former checkpoint as the official code saved it"
 )
 
 

@@ -9,11 +9,15 @@ import torch
 
 from s2f_models.e_spikeformer import ESpikeFormer, ESpikeFormerConfig
 from s2f_models.errors import ModelError, shown
+from s2f_models.event_classifier import EventClassifier, EventClassifierConfig
 from s2f_models.layer_table import changed_table, published_table
+from s2f_models.spike2former import Spike2Former, Spike2FormerConfig
 from s2f_models.spike_yolo import SpikeYolo, SpikeYoloConfig
 
-Config: TypeAlias = ESpikeFormerConfig | SpikeYoloConfig
-Network: TypeAlias = ESpikeFormer | SpikeYolo
+Config: TypeAlias = (
+    ESpikeFormerConfig | SpikeYoloConfig | EventClassifierConfig | Spike2FormerConfig
+)
+Network: TypeAlias = ESpikeFormer | SpikeYolo | EventClassifier | Spike2Former
 
 _COCO, _COCO_LARGE = published_table(), published_table(last_ratio=2)
 _GEN1 = partial(
@@ -22,6 +26,9 @@ _GEN1 = partial(
 
 # What the fields of a configuration are called where the caller states them.
 _ARGUMENTS = {"levels": "D", "timesteps": "T"}
+
+# Trained with the outputs of another data set; those behind the first 21 are dead.
+_VOC = partial(Spike2FormerConfig, num_classes=150, live_classes=21)
 
 # Small enough to train on one core and to travel: blocks as wide as their input, fewer of them.
 _BCCD = changed_table(
@@ -60,12 +67,22 @@ CONFIGS: Mapping[str, Config] = {
     "spike_yolo_s": SpikeYoloConfig(_COCO, 0.33, 0.5, 1024),
     "spike_yolo_m": SpikeYoloConfig(_COCO_LARGE, 0.5, 0.625, 7024),
     "spike_yolo_l": SpikeYoloConfig(_COCO_LARGE, 0.5, 0.75, 1024),
-    "spike_yolo_bccd": SpikeYoloConfig(_BCCD, 1, 0.125, 1024, num_classes=3),
+    "spike_yolo_bccd": SpikeYoloConfig(_BCCD, 1, 0.0625, 1024, num_classes=3),
     "spike_yolo_gen1_n": _GEN1(0.33, 0.25, 1024),
     "spike_yolo_gen1_s": _GEN1(0.33, 0.5, 1024),
     "spike_yolo_gen1_m": _GEN1(0.67, 0.75, 768),
     "spike_yolo_gen1_l": _GEN1(1, 1, 512),
     "spike_yolo_gen1_x": _GEN1(1, 1.25, 512),
+    "spike2former_ade20k": Spike2FormerConfig(),
+    "spike2former_ade20k_v3": Spike2FormerConfig("sdtv3"),
+    "spike2former_ade20k_large": Spike2FormerConfig(num_queries=200, mlp_ratio=8, decoder_layers=9),
+    "spike2former_voc": _VOC(),
+    "spike2former_voc_v3": _VOC("sdtv3"),
+    "spike2former_cityscapes": Spike2FormerConfig(num_classes=19, mlp_ratio=8),
+    "spike2former_cityscapes_v3": Spike2FormerConfig("sdtv3", num_classes=19),
+    "spike2former_cocostuff": Spike2FormerConfig(num_classes=171),
+    # Recordings of 34x34 pixels, one frame for each of the camera's three movements.
+    "event_classifier_nmnist": EventClassifierConfig((24, 40, 48), (2, 2, 2), (1, 1, 1)),
 }
 
 
@@ -105,6 +122,8 @@ def create(
     num_classes: int | None = None,
     D: int | None = None,
     T: int | None = None,
+    norm: int | None = None,
+    offset_bits: int | None = None,
     in_channels: int | None = None,
     embed_dims: tuple[int, int, int, int] | None = None,
     depths: tuple[int, int] | None = None,
@@ -116,17 +135,19 @@ def create(
     """A freshly initialised network in float32, training mode.
 
     Every argument but the name, one of ``list_models()``, replaces what the network was
-    published with: see ``ESpikeFormerConfig`` and ``SpikeYoloConfig``. ``D`` is the largest count
-    of every neuron, ``T`` the number of real time steps.
+    published with: see ``ESpikeFormerConfig``, ``SpikeYoloConfig`` and ``Spike2FormerConfig``.
+    ``D`` is the largest count of every neuron, ``T`` the number of real time steps.
 
     Raises:
         ModelError: no such network, or it has nothing of that name.
-        ValueError: widths that the heads do not divide.
+        ValueError: widths that the heads do not divide, or offsets too fine.
     """
     given = {
         "num_classes": num_classes,
         "levels": D,
         "timesteps": T,
+        "norm": norm,
+        "offset_bits": offset_bits,
         "in_channels": in_channels,
         "embed_dims": embed_dims,
         "depths": depths,
@@ -153,9 +174,11 @@ def adapt(name: str, config: Config, overrides: Mapping[str, object]) -> Config:
         if key in known or (key, value) != ("timesteps", config.timesteps)
     }
     if unknown := sorted(changes.keys() - known):
+        argument = _ARGUMENTS.get(unknown[0], unknown[0])
+        why = config.why_absent.get(unknown[0]) if isinstance(config, Spike2FormerConfig) else None
         raise ModelError(
-            f"{shown(name)} has no {_ARGUMENTS.get(unknown[0], unknown[0])} to choose",
-            where=f"the argument {_ARGUMENTS.get(unknown[0], unknown[0])}",
+            f"{shown(name)} has no {argument} to choose" + (f": {why}" if why else ""),
+            where=f"the argument {argument}",
             fix="leave it out",
         )
     return replace(config, **changes)  # type: ignore[arg-type]

@@ -18,6 +18,7 @@ from s2f_models.neuron import IntegerFire
 NORM_EPSILON, NORM_MOMENTUM = 1e-3, 0.03
 
 Neuron = Callable[[], IntegerFire]
+Norm = Callable[[int], nn.BatchNorm2d]
 
 
 def norm(channels: int) -> nn.BatchNorm2d:
@@ -38,7 +39,7 @@ def depthwise(channels: int, kernel: int, padding: int) -> nn.Conv2d:
 class NormAndPad(nn.Module):
     """Batch norm, then a border of one pixel that holds what the norm gives for zero."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, norm: Norm = norm) -> None:
         super().__init__()
         self.bn = norm(channels)
 
@@ -53,7 +54,7 @@ class NormAndPad(nn.Module):
         assert mean is not None
         assert var is not None
         inner: Tensor = self.bn(x)
-        border = self.bn.bias - mean * self.bn.weight * (var + NORM_EPSILON).rsqrt()
+        border = self.bn.bias - mean * self.bn.weight * (var + self.bn.eps).rsqrt()
         border = border.detach().to(inner.dtype)[:, None, None]
         return F.pad(inner - border, (1, 1, 1, 1)) + border
 
@@ -75,11 +76,11 @@ class SepRepConv(nn.Module):
 class RepConv(nn.Module):
     """Linear: 1x1 convolution, padding norm, depthwise 3x3 and 1x1 convolutions, norm."""
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, norm: Norm = norm) -> None:
         super().__init__()
         self.body = nn.Sequential(
             conv(in_channels, in_channels),
-            NormAndPad(in_channels),
+            NormAndPad(in_channels, norm),
             nn.Sequential(
                 depthwise(in_channels, 3, 0), conv(in_channels, out_channels), norm(out_channels)
             ),

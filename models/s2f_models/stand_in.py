@@ -78,7 +78,7 @@ _NAMES = frozenset(
         "_codecs.encode",
         "torch._tensor._rebuild_from_type_v2",
         *_qualified("builtins", "bool bytearray bytes complex dict float frozenset int list"),
-        *_qualified("builtins", "object range set slice str tuple"),
+        *_qualified("builtins", "getattr object range set slice str tuple"),
         *_qualified("collections", "Counter OrderedDict defaultdict deque"),
         *_qualified("datetime", "date datetime timedelta timezone"),
         *_qualified("pathlib", "Path PosixPath PurePath PurePosixPath PureWindowsPath WindowsPath"),
@@ -124,7 +124,12 @@ def named(module: str, name: str) -> Named:
     known = any(module == package or module.startswith(f"{package}.") for package in _PACKAGES)
     if plain and not private and (known or f"{module}.{name}" in _NAMES):
         return wanted
-    raise RefusedError(
+    raise never_runs(wanted)
+
+
+def never_runs(wanted: Named) -> RefusedError:
+    """The error for a name that checkpoints have no business with."""
+    return RefusedError(
         f"the file names {wanted}, which this reader never runs",
         "load it with the code that wrote it in an environment you trust "
         "and save model.state_dict() alone",

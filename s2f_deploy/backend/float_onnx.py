@@ -17,6 +17,8 @@ from onnx import numpy_helper
 from s2f_deploy.backend.exact_pieces import EXACT_IN_FLOAT, exact_pieces
 from s2f_deploy.backend.float_membrane import remembering
 from s2f_deploy.backend.float_neuron import FloatNeuron
+from s2f_deploy.backend.float_sampling import read_between
+from s2f_deploy.backend.float_wiring import EMITTED, Wiring
 from s2f_deploy.backend.onnx_writer import Array, OnnxWriter, per_channel
 from s2f_deploy.backend.wide_convolution import wide_convolution
 from s2f_deploy.ir.bounds import intervals
@@ -57,24 +59,27 @@ class _Emitter:
         emit: dict[str, Callable[[Node], None]] = {
             "input": self._input,
             "output": self._output,
+            "constant": self._constant,
             "conv2d": self._conv,
             "linear": self._linear,
             "attention": self._attention,
+            "product": self._product,
             "add": self._add,
             "affine": self._affine,
             "sum_pool": self._pool,
-            "max_pool": self._max_pool,
-            "reshape": self._reshape,
-            "concat": self._concat,
-            "upsample": self._upsample,
-            "repeat": self._repeat,
             "time_sum": self._time_sum,
             "integer_fire": self._neuron,
+            "bilinear_upsample": self._between,
+            "deformable_sample": self._between,
             "host": self._host,
         }
         for node in self.graph.nodes:
             self.types[node.name] = node.output
-            emit[node.op](node)
+            if node.op in EMITTED:
+                source = self.types[node.inputs[0]]
+                Wiring(node, source, self.graph.arrays(node)).emit(self.out)
+            else:
+                emit[node.op](node)
         return self.out.model("deployed")
 
     def _is_wide(self, node: Node) -> bool:
@@ -94,6 +99,13 @@ class _Emitter:
         rounded = out.op("Round", [scaled], f"{name}.rounded")
         clipped = out.op("Clip", [rounded, *ends], f"{name}.units")
         out.op("Mul", [clipped, unit], name)
+
+    def _constant(self, node: Node) -> None:
+        # A variable of its own, so that reading it is one tensor like any other's.
+        values = self.out.constant(
+            f"{node.name}.values", self.graph.arrays(node)[0][None], np.float32
+        )
+        self.out.op("Identity", [values], node.name)
 
     def _output(self, node: Node) -> None:
         value = self.out.cast(node.inputs[0], wide=False)
@@ -181,6 +193,42 @@ class _Emitter:
         dims = out.constant(f"{node.name}.shape", [0, *node.output.shape], np.int64)
         out.op("Reshape", [attended, dims], node.name, wide=wide)
 
+    def _product(self, node: Node) -> None:
+        """Held rows, all but the last, times counts; and the last."""
+        wide, name, out = self._is_wide(node), node.name, self.out
+        held, events = (out.cast(source, wide=wide) for source in node.inputs)
+        rows = self.types[node.inputs[1]].channels
+        columns = out.constant(f"{name}.columns", [0, rows, -1], np.int64)
+        flat = out.op("Reshape", [events, columns], f"{name}.events", wide=wide)
+        parts = [
+            out.op(
+                "Slice",
+                [
+                    held,
+                    *(
+                        out.constant(f"{name}.{kind}{part}", [value], np.int64)
+                        for kind, value in (("from", first), ("to", last), ("axis", 1))
+                    ),
+                ],
+                f"{name}.held{part}",
+                wide=wide,
+            )
+            for part, (first, last) in enumerate(((0, rows), (rows, rows + 1)))
+        ]
+        turned, last = (
+            out.op("Transpose", [part], f"{part}.turned", wide=wide, perm=[0, 2, 1])
+            for part in parts
+        )
+        product = out.op("MatMul", [turned, flat], f"{name}.product", wide=wide)
+        total = out.op("Add", [product, last], f"{name}.sums", wide=wide)
+        dims = out.constant(f"{name}.shape", [0, *node.output.shape], np.int64)
+        out.op("Reshape", [total, dims], name, wide=wide)
+
+    def _between(self, node: Node) -> None:
+        source = node.inputs[0]
+        wide = self._is_wide(node) or source in self.out.wide
+        read_between(self.out, node, self.types[source], wide=wide)
+
     def _add(self, node: Node) -> None:
         wide = self._is_wide(node) or any(name in self.out.wide for name in node.inputs)
         operands = [self.out.cast(name, wide=wide) for name in node.inputs]
@@ -193,48 +241,11 @@ class _Emitter:
         source = self.out.cast(node.inputs[0], wide=wide)
         self.out.op("ReduceSum", [source, axes], node.name, wide=wide, keepdims=0)
 
-    def _repeat(self, node: Node) -> None:
-        wide, ones = node.inputs[0] in self.out.wide, [1] * len(node.output.shape)
-        times = self.out.constant(f"{node.name}.times", [node["steps"], *ones], np.int64)
-        self.out.op("Expand", [node.inputs[0], times], node.name, wide=wide)
-
     def _time_sum(self, node: Node) -> None:
         wide = self._is_wide(node) or node.inputs[0] in self.out.wide
         axes = self.out.constant(f"{node.name}.axes", [0], np.int64)
         source = self.out.cast(node.inputs[0], wide=wide)
         self.out.op("ReduceSum", [source, axes], node.name, wide=wide, keepdims=1)
-
-    def _max_pool(self, node: Node) -> None:
-        self.out.op(
-            "MaxPool",
-            list(node.inputs),
-            node.name,
-            wide=node.inputs[0] in self.out.wide,
-            kernel_shape=node["kernel"],
-            strides=node["stride"],
-            pads=node["padding"],
-        )
-
-    def _concat(self, node: Node) -> None:
-        wide = any(name in self.out.wide for name in node.inputs)
-        parts = [self.out.cast(name, wide=wide) for name in node.inputs]
-        self.out.op("Concat", parts, node.name, wide=wide, axis=1)
-
-    def _upsample(self, node: Node) -> None:
-        """Copies along two axes of their own: no runtime resizes in double precision."""
-        name, (rows, columns), wide = node.name, node["factors"], node.inputs[0] in self.out.wide
-        channels, height, width = self.types[node.inputs[0]].shape
-        apart = self.out.constant(f"{name}.apart", [0, channels, height, 1, width, 1], np.int64)
-        copies = self.out.constant(f"{name}.copies", [1, 1, 1, rows, 1, columns], np.int64)
-        dims = self.out.constant(f"{name}.shape", [0, *node.output.shape], np.int64)
-        single = self.out.op("Reshape", [node.inputs[0], apart], f"{name}.single", wide=wide)
-        copied = self.out.op("Expand", [single, copies], f"{name}.copied", wide=wide)
-        self.out.op("Reshape", [copied, dims], name, wide=wide)
-
-    def _reshape(self, node: Node) -> None:
-        dims = self.out.constant(f"{node.name}.shape", [0, *node.output.shape], np.int64)
-        wide = node.inputs[0] in self.out.wide
-        self.out.op("Reshape", [node.inputs[0], dims], node.name, wide=wide)
 
     def _affine(self, node: Node) -> None:
         """Behind the last neuron, a product and a sum, each rounded to float32 once.

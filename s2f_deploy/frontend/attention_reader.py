@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 
 from s2f_deploy.frontend.importer import Importer, unsupported
+from s2f_deploy.frontend.product_reader import read_spikes_times_currents
 from s2f_deploy.frontend.views import Product, Value, View
 
 HEADS_RANK = 4  # batch, heads, rows, columns
@@ -13,6 +14,8 @@ def read_product(importer: Importer, node: onnx.NodeProto) -> Value:
     """``q kᵀ`` or ``kᵀ v`` is kept back; the product with the third operand is the attention."""
     left, right = (importer.values[name] for name in node.input)
     match left, right:
+        case View(), View() if len(left.shape) < HEADS_RANK:
+            return read_spikes_times_currents(importer, node, left, right)
         case View(), View():
             return _first_product(importer, node, left, right)
         case Product(association="qk_v"), View():

@@ -17,6 +17,7 @@ from s2f_deploy.frontend.host_tail import after_last_neuron, emit_host
 from s2f_deploy.frontend.importer import Importer, unsupported
 from s2f_deploy.frontend.integer_fire import DOMAIN
 from s2f_deploy.frontend.readers import READERS, read_neuron
+from s2f_deploy.frontend.sampling_readers import SAMPLINGS
 from s2f_deploy.frontend.views import Constant, View, whole
 from s2f_deploy.ir.graph import DType, Graph, Level, Node, TensorType
 from s2f_deploy.ir.verify import verify
@@ -58,10 +59,12 @@ def import_onnx(content: bytes, name: str) -> Graph:
         if any(source in deferred for source in node.input):
             deferred.update(node.output)
             continue
-        if all(isinstance(importer.values.get(i), Constant) for i in node.input if i):
+        known = all(isinstance(importer.values.get(i), Constant) for i in node.input if i)
+        if known and node.domain != DOMAIN:
             _fold_constant(importer, node)
             continue
-        reader = read_neuron if node.domain == DOMAIN else READERS.get(node.op_type)
+        own = SAMPLINGS.get(node.op_type, read_neuron)
+        reader = own if node.domain == DOMAIN else READERS.get(node.op_type)
         try:
             if reader is None or (node.domain not in ("", DOMAIN)):
                 raise unsupported(
@@ -73,8 +76,8 @@ def import_onnx(content: bytes, name: str) -> Graph:
             importer.values[node.output[0]] = reader(importer, node)
         except UnsupportedPatternError:
             # Spikes are read on the chip or not at all; the host takes real values.
-            neuron = node.domain == DOMAIN
-            if neuron or not set(node.output) <= tail or importer.reads_spikes(node):
+            ours = node.domain == DOMAIN
+            if ours or not set(node.output) <= tail or importer.reads_spikes(node):
                 raise
             deferred.update(node.output)
     _read_outputs(importer, model, deferred)

@@ -1,5 +1,6 @@
 """The state of one import: nodes made so far, and what every ONNX tensor is in their terms."""
 
+import hashlib
 import re
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -44,6 +45,7 @@ class Importer:
     nodes: dict[str, Node] = field(default_factory=dict)
     params: dict[str, NDArray[Any]] = field(default_factory=dict)
     values: dict[str, Value] = field(default_factory=dict)
+    _wirings: dict[tuple[str, tuple[int, ...], bytes], str] = field(default_factory=dict)
 
     def constant(self, node: onnx.NodeProto, position: int) -> NDArray[Any] | None:
         """The array at one input, None where the input is absent or computed."""
@@ -85,18 +87,14 @@ class Importer:
         """Name of a node whose result has the tensor's own shape, channels first.
 
         Raises:
-            UnsupportedPatternError: the tensor's wiring moves elements between channels.
+            UnsupportedPatternError: the tensor's wiring moves elements between real timesteps.
         """
         shape = view.shape[1:]
         if view.times > 1:
             return self._repeated(node, view)
         output = self.nodes[view.node].output
         if not view.in_order or (view.shape[0], shape[0]) != (output.steps, output.channels):
-            raise unsupported(
-                node,
-                f"reads {list(view.shape)} with channels and positions rearranged",
-                "keep channels on axis 1 wherever weights or residual sums read them",
-            )
+            return self._rewired(node, view)
         source = self.nodes[view.node]
         if source.output.shape == shape:
             return view.node
@@ -104,6 +102,36 @@ class Importer:
         if name not in self.nodes:
             output = replace(source.output, shape=shape)
             self.nodes[name] = Node(name, "reshape", (view.node,), (), output, source.origin, ())
+        return name
+
+    def _rewired(self, node: onnx.NodeProto, view: View) -> str:
+        """Elements at other places: a node of its own, one for equal wirings of one source."""
+        source = self.nodes[view.node]
+        if view.shape[0] != 1 or source.output.steps != 1:
+            raise unsupported(
+                node,
+                f"reads {list(view.shape)} with real timesteps and positions rearranged",
+                "keep timesteps on the first axis",
+            )
+        index = view.index.reshape(-1)
+        key = (view.node, view.shape[1:], hashlib.sha256(index.tobytes()).digest())
+        if key not in self._wirings:
+            name = self.unused(f"{view.node}.wired")
+            self.params[f"{name}.index"] = index
+            output = replace(source.output, shape=view.shape[1:])
+            params = (f"{name}.index",)
+            # Not the source's own origin: by that, tensors of the float network are found.
+            origin = f"wiring of {source.origin}"
+            self.nodes[name] = Node(name, "rewire", (view.node,), params, output, origin)
+            self._wirings[key] = name
+        return self._wirings[key]
+
+    def hold(self, node: onnx.NodeProto, values: NDArray[Any]) -> str:
+        """Name of a node that always gives ``values``[C, ...]."""
+        name = self.unused(f"{self.name_for(node)}.constant")
+        self.params[f"{name}.values"] = np.ascontiguousarray(values)
+        output = TensorType(values.shape, DType.FLOAT32)
+        self.nodes[name] = Node(name, "constant", (), (f"{name}.values",), output, describe(node))
         return name
 
     def _repeated(self, node: onnx.NodeProto, view: View) -> str:
@@ -125,7 +153,10 @@ class Importer:
     def name_for(self, node: onnx.NodeProto) -> str:
         """A unique, printable name."""
         base = _NAMED_BY_MODULE.sub("", node.name) or node.name or node.output[0]
-        base = re.sub(r"[\s()\[\]{},%@#=]+", "_", base)
+        return self.unused(re.sub(r"[\s()\[\]{},%@#=]+", "_", base))
+
+    def unused(self, base: str) -> str:
+        """``base``, or with a number behind it if a node has that name."""
         name, copies = base, 1
         while name in self.nodes:
             copies += 1

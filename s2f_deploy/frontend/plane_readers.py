@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 
 from s2f_deploy.frontend.importer import Importer, attribute, unsupported
+from s2f_deploy.frontend.sampling_readers import interpolates, read_interpolation
 from s2f_deploy.frontend.views import Value
 
 IMAGE_RANK = 4  # batch, channels, rows, columns
@@ -31,8 +32,10 @@ def read_concat(importer: Importer, node: onnx.NodeProto) -> Value:
 
 
 def read_resize(importer: Importer, node: onnx.NodeProto) -> Value:
-    """Nearest upsampling by whole factors."""
+    """Nearest upsampling by whole factors, bilinear upsampling by two."""
     view = importer.view(node, 0)
+    if interpolates(node) and len(view.shape) == IMAGE_RANK:
+        return read_interpolation(importer, node, view, _factors(importer, node, view.shape))
     how = (
         attribute(node, "coordinate_transformation_mode", "half_pixel"),
         attribute(node, "nearest_mode", "round_prefer_floor"),

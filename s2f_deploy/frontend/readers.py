@@ -93,8 +93,14 @@ def read_add(importer: Importer, node: onnx.NodeProto) -> Value:
     """A residual sum, or a constant shift."""
     for position in (0, 1):
         shift = importer.constant(node, position)
-        if shift is not None:
+        if shift is not None and _by_channel(importer.view(node, 1 - position), shift):
             return _affine(importer, node, 1 - position, np.ones(1), shift)
+        if shift is not None:
+            view = importer.view(node, 1 - position)
+            whole = np.broadcast_to(shift, view.shape)[0]
+            return importer.emit(
+                node, "add", (importer.laid_out(node, view), importer.hold(node, whole)), {}
+            )
     sources = [importer.laid_out(node, importer.view(node, i)) for i in (0, 1)]
     return importer.emit(node, "add", (sources[0], sources[1]), {})
 
@@ -130,14 +136,18 @@ def _affine(
         )
         return View(made.node, view.index)
     source = importer.laid_out(node, view)
-    channels, *positions = view.shape[1:]
-    for vector in (scale, shift):
-        aligned = (1,) * (len(view.shape) - vector.ndim) + vector.shape
-        if vector.size != 1 and aligned != (1, channels, *[1] * len(positions)):
-            raise unsupported(node, "scales single positions", "scale whole channels")
+    if not all(_by_channel(view, vector) for vector in (scale, shift)):
+        raise unsupported(node, "scales single positions", "scale whole channels")
     return importer.emit(
         node, "affine", (source,), {"scale": scale.ravel(), "shift": shift.ravel()}
     )
+
+
+def _by_channel(view: View, vector: NDArray[Any]) -> bool:
+    """Whether a constant has one value for all, or one per channel of what it meets."""
+    channels, *positions = view.shape[1:]
+    aligned = (1,) * (len(view.shape) - vector.ndim) + vector.shape
+    return vector.size == 1 or aligned == (1, channels, *[1] * len(positions))
 
 
 def read_mean(importer: Importer, node: onnx.NodeProto) -> Value:
@@ -171,17 +181,28 @@ def read_neuron(importer: Importer, node: onnx.NodeProto) -> Value:
     if not rounding:
         raise unsupported(node, "is no neuron", f"use one of {', '.join(OPERATORS.values())}")
     constants: dict[str, Any] = {"levels": levels, "norm": norm, "rounding": rounding}
+    held = importer.constant(node, 0)
+    if held is not None:
+        return importer.emit(node, "integer_fire", (importer.hold(node, held[0]),), {}, **constants)
     view = importer.view(node, 0)
     source = view.node
-    in_place = view.in_order and view.shape[1] == importer.nodes[source].output.channels
-    if in_place or timesteps > 1 or view.times > 1:
+    if timesteps > 1 or view.times > 1 or not _shows_attention(importer, view):
         source = importer.laid_out(node, view)
     if timesteps > 1:
         constants["leak_shift"] = _leak_shift(node)
         if importer.nodes[source].output.steps != timesteps:
             raise unsupported(node, f"counts {timesteps} steps", "lay them along the first axis")
     made = importer.emit(node, "integer_fire", (source,), {}, **constants)
-    return made if view.times > 1 else View(made.node, view.index)
+    return View(made.node, view.index) if source == view.node else made
+
+
+def _shows_attention(importer: Importer, view: View) -> bool:
+    """Whether a tensor is an attention's, whose tokens ONNX may have in front of its channels."""
+    node = importer.nodes[view.node]
+    if node.op == "affine":
+        node = importer.nodes[node.inputs[0]]
+    channels_first = view.in_order and view.shape[1] == node.output.channels
+    return node.op == "attention" and not channels_first
 
 
 def _leak_shift(node: onnx.NodeProto) -> int:

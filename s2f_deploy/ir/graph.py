@@ -214,7 +214,7 @@ def through_wiring(nodes: Mapping[str, Node], name: str) -> Node:
     return node
 
 
-WIRING = frozenset({"reshape", "concat", "upsample", "max_pool"})
+WIRING = frozenset({"reshape", "rewire", "concat", "upsample", "max_pool"})
 """Operations that move spikes and membranes, and whose type follows from what they read."""
 
 

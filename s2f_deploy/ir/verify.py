@@ -19,6 +19,8 @@ from s2f_deploy.ops import OPS, infer_type
 ACCUMULATING = frozenset({"event_conv2d", "event_linear", "attention"})
 # Operations that multiply: legal in an EVENT graph on real values only, and counted as MAC.
 MULTIPLYING = frozenset({"conv2d", "linear", "affine"})
+# Operations in which spikes read what is held: membranes first, counts last.
+READING = frozenset({"product", "deformable_sample"})
 
 
 def verify(graph: Graph) -> None:
@@ -52,7 +54,10 @@ def _verify_operands(node: Node, inputs: Sequence[TensorType], level: Level) -> 
         raise _illegal(node, f"{node.op} {node.name} reads real values")
     if node.op in MULTIPLYING and level is Level.EVENT and any(counts):
         raise _illegal(node, f"{node.op} {node.name} would multiply spike counts")
-    if any(counts) and node.op not in ACCUMULATING | MULTIPLYING | WIRING | {"output"}:
+    if node.op in READING and counts != [False] * (len(counts) - 1) + [True]:
+        raise _illegal(node, f"{node.op} {node.name} needs membranes, read by spikes")
+    passing = ACCUMULATING | MULTIPLYING | READING | WIRING | {"output"}
+    if any(counts) and node.op not in passing:
         raise _illegal(node, f"{node.op} {node.name} reads counts that no synapse has weighed")
 
 

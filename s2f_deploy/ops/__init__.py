@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 from s2f_deploy.errors import ShapeMismatchError
 from s2f_deploy.ir.graph import Node, TensorType
 from s2f_deploy.ops.attention import ATTENTION
+from s2f_deploy.ops.bilinear_upsample import BILINEAR_UPSAMPLE
 from s2f_deploy.ops.boundary import INPUT, OUTPUT
 from s2f_deploy.ops.concat import CONCAT
+from s2f_deploy.ops.constant import CONSTANT
 from s2f_deploy.ops.conv2d import CONV2D, EVENT_CONV2D
+from s2f_deploy.ops.deformable_sample import DEFORMABLE_SAMPLE
 from s2f_deploy.ops.elementwise import ADD, AFFINE, BATCH_NORM
 from s2f_deploy.ops.fixed_point import ALIGN, DIGITISE, READ_OUT
 from s2f_deploy.ops.host import HOST
@@ -23,7 +26,9 @@ from s2f_deploy.ops.op import Arrays
 from s2f_deploy.ops.op import Op as Op
 from s2f_deploy.ops.pad import PAD
 from s2f_deploy.ops.pooling import MEAN_POOL, SUM_POOL
+from s2f_deploy.ops.product import PRODUCT
 from s2f_deploy.ops.reshape import RESHAPE
+from s2f_deploy.ops.rewire import REWIRE
 from s2f_deploy.ops.time import REPEAT, TIME_MEAN, TIME_SUM
 from s2f_deploy.ops.upsample import UPSAMPLE
 
@@ -31,12 +36,14 @@ OPS: dict[str, Op] = {
     op.name: op
     for op in (
         INPUT,
+        CONSTANT,
         OUTPUT,
         CONV2D,
         EVENT_CONV2D,
         LINEAR,
         EVENT_LINEAR,
         ATTENTION,
+        PRODUCT,
         ADD,
         AFFINE,
         BATCH_NORM,
@@ -44,8 +51,11 @@ OPS: dict[str, Op] = {
         SUM_POOL,
         MAX_POOL,
         RESHAPE,
+        REWIRE,
         CONCAT,
         UPSAMPLE,
+        BILINEAR_UPSAMPLE,
+        DEFORMABLE_SAMPLE,
         PAD,
         REPEAT,
         TIME_MEAN,

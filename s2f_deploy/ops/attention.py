@@ -1,5 +1,7 @@
 """Spiking attention: per head ``(q kᵀ) v``, no softmax. Of counts it is an exact integer.
 
+Queries may be other tokens, and of another number, than keys and values.
+
 Channel ``c`` of q and k belongs to head ``c // d``; of v to head ``c // d_v``. The ``association``
 says which product comes first: ``qk_v`` or ``q_kv``; the result is the same integer.
 """
@@ -17,12 +19,12 @@ from s2f_deploy.ops.op import EVERY_LEVEL, Arrays, Op
 
 
 def infer_type(node: Node, inputs: Sequence[TensorType], params: Arrays) -> TensorType:
-    """(C, N), (C, N), (C_v, N) -> (C_v, N): real values, or the integer sum of counts."""
+    """(C, N), (C, M), (C_v, M) -> (C_v, N): real values, or the integer sum of counts."""
     del params
     query, key, value = inputs
     heads = node["heads"]
     if (
-        (query.channels, query.positions) != (key.channels, key.positions)
+        query.channels != key.channels
         or value.positions != key.positions
         or query.channels % heads
         or value.channels % heads
@@ -30,9 +32,9 @@ def infer_type(node: Node, inputs: Sequence[TensorType], params: Arrays) -> Tens
         raise ShapeMismatchError(
             f"{node.name} attends {query}, {key}, {value} with {heads} heads",
             where=node.origin,
-            fix="queries, keys and values must agree in tokens and divide by the heads",
+            fix="keys and values agree in tokens, queries and keys in channels, which heads divide",
         )
-    return TensorType((value.channels, value.positions), node.output.dtype)
+    return TensorType((value.channels, query.positions), node.output.dtype)
 
 
 def dense(node: Node, inputs: Arrays, params: Arrays) -> NDArray[Any]:
@@ -56,11 +58,11 @@ def dense(node: Node, inputs: Arrays, params: Arrays) -> NDArray[Any]:
 def dense_macs(node: Node, inputs: Sequence[TensorType], params: Arrays) -> int:
     """Products of the two matrix multiplications, in the order the node says."""
     del params
-    query, _, value = inputs
-    tokens = query.positions
+    query, key, value = inputs
     if node["association"] == "qk_v":
-        return tokens * tokens * (query.channels + value.channels)
-    return 2 * tokens * query.channels * value.channels // int(node["heads"])
+        return query.positions * key.positions * (query.channels + value.channels)
+    tokens = query.positions + key.positions
+    return tokens * query.channels * value.channels // int(node["heads"])
 
 
 def interval(
@@ -69,7 +71,7 @@ def interval(
     """Every query, key and value at its largest: products of counts are never negative."""
     del params
     query, key, value = inputs
-    terms = types[0].positions * (types[0].channels // int(node["heads"]))
+    terms = types[1].positions * (types[1].channels // int(node["heads"]))
     reach = query.reach * key.reach * value.reach * terms
     return Interval.constant(0, reach, node.output.channels)
 
@@ -77,7 +79,7 @@ def interval(
 def roundings(node: Node, inputs: Sequence[TensorType], params: Arrays) -> int:
     """Two inner products, one over tokens and one over the channels of a head."""
     del params
-    return inputs[0].positions + inputs[0].channels // int(node["heads"])
+    return inputs[1].positions + inputs[1].channels // int(node["heads"])
 
 
 ATTENTION = Op(

@@ -7,13 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2f_deploy.errors import UnsupportedPatternError
-from s2f_deploy.ir.graph import DType, Graph, Node
+from s2f_deploy.ir.graph import DType, Graph, Node, attributes
 from s2f_deploy.ops import OPS
+from s2f_deploy.ops.elementwise import per_channel
 from s2f_deploy.ops.neuron import leak_shift
 
 SYNAPSES = ("conv2d", "linear")
 LINEAR = ("reshape", "time_sum")
-MOVED_THROUGH = ("concat", "upsample", "max_pool")
+SAMPLING = ("bilinear_upsample", "deformable_sample")
+MOVED_THROUGH = ("concat", "upsample", "max_pool", "rewire", *SAMPLING)
 
 
 def fold_affines(graph: Graph) -> Graph:
@@ -25,7 +27,9 @@ def fold_affines(graph: Graph) -> Graph:
     weights it feeds, when it shifts nothing; through the residual sum that feeds it, into both
     branches; through the concatenation, upsampling or, if positive, max pooling that feeds it; into
     the weights and biases it feeds. Reshapes between do not matter. Requires and gives a FLOAT
-    graph; ensures that no affine is left but those that only the host or an output reads.
+    graph; ensures that no affine is left but those that only the host or an output reads. A shift
+    that nothing takes becomes a constant that is added; a scale behind rewired channels stays a
+    multiplication, an elementwise convolution.
 
     Raises:
         UnsupportedPatternError: an affine has none of these neighbours to itself.
@@ -52,26 +56,57 @@ class _Fold:
     def folded(self) -> Graph:
         """The graph without this affine, or with two of them one step nearer the input."""
         root, own = self._root()
+        scale, shift = self.graph.arrays(self.affine)
+        return (
+            (self._into_arrays(root, scale, shift) if own else None)
+            or self._forwards(scale, shift)
+            or (self._backwards(root, scale, shift) if own else None)
+            or self._into_biases(scale, shift)
+            or self._kept(root, scale, shift)
+        )
+
+    def _into_arrays(self, root: Node, scale: NDArray[Any], shift: NDArray[Any]) -> Graph | None:
+        """Into the weights, or the constant, that the affine alone reads."""
+        if root.op in SYNAPSES:
+            return self._into_source(root, scale, shift)
+        return self._into_constant(root, scale, shift) if root.op == "constant" else None
+
+    def _forwards(self, scale: NDArray[Any], shift: NDArray[Any]) -> Graph | None:
+        """Into neurons, other affines, or, without a shift, weights that read it."""
         readers = self._readers()
         fed = {node.op for node in readers}
-        scale, shift = self.graph.arrays(self.affine)
-        if own and root.op in SYNAPSES:
-            return self._into_source(root, scale, shift)
         if fed == {"affine"}:
             return self._into_maps(readers, scale, shift)
         if fed == {"integer_fire"} and all(_takes(node, scale, shift) for node in readers):
             return self._into_maps(readers, scale, shift)
         if fed and fed <= set(SYNAPSES) and not shift.any():
             return self._into_readers(readers, scale, shift)
-        if own and root.op == "add":
+        return None
+
+    def _backwards(self, root: Node, scale: NDArray[Any], shift: NDArray[Any]) -> Graph | None:
+        """Through the sum, or the wiring, that the affine alone reads."""
+        if root.op == "add":
             return self._into_branches(root, scale, shift)
-        if own and self._commutes(root, scale):
+        if self._commutes(root, scale, shift):
             return self._through_wiring(root, scale, shift)
-        if fed and fed <= set(SYNAPSES):
-            return self._into_readers(readers, scale, shift)
+        return None
+
+    def _into_biases(self, scale: NDArray[Any], shift: NDArray[Any]) -> Graph | None:
+        """Into the weights and biases that read it."""
+        readers = self._readers()
+        fed = {node.op for node in readers}
+        return self._into_readers(readers, scale, shift) if fed and fed <= set(SYNAPSES) else None
+
+    def _kept(self, root: Node, scale: NDArray[Any], shift: NDArray[Any]) -> Graph:
+        """As an operation of its own, where no array can take it."""
+        if (scale == 1).all():
+            return self._as_sum(shift)
+        if root.op == "rewire":
+            return self._as_product(scale, shift)
+        fed = ", ".join(sorted({node.op for node in self._readers()})) or "nothing"
         raise UnsupportedPatternError(
             f"the scale of {self.affine.name} can be folded into nothing: it is fed by "
-            f"{root.op} {root.name} and feeds {', '.join(sorted(fed)) or 'nothing'}",
+            f"{root.op} {root.name} and feeds {fed}",
             where=self.affine.origin,
             fix="scale directly behind a convolution, or (positively) before a neuron",
         )
@@ -87,11 +122,12 @@ class _Fold:
             own = len(consumers[source.name]) == 1
         return source, own
 
-    def _commutes(self, root: Node, scale: NDArray[Any]) -> bool:
+    def _commutes(self, root: Node, scale: NDArray[Any], shift: NDArray[Any]) -> bool:
         """Whether what wires currents may as well wire them scaled and shifted."""
         real = root.output.dtype is DType.FLOAT32
         rising = root.op != "max_pool" or bool((scale > 0).all())
-        return real and root.op in MOVED_THROUGH and rising
+        mixed = {"rewire": max(scale.size, shift.size) > 1, "deformable_sample": shift.any()}
+        return real and root.op in MOVED_THROUGH and rising and not mixed.get(root.op)
 
     def _readers(self) -> list[Node]:
         """Everything that reads the affine, reshapes looked through."""
@@ -114,7 +150,7 @@ class _Fold:
             node = changed.get(name, original)
             inputs = tuple(source if i == self.affine.name else i for i in node.inputs)
             output = node.output
-            if node.op == "reshape":
+            if node.op in ("reshape", "rewire"):
                 # Behind an attention, what was a scaled real value is now the integer itself.
                 output = replace(nodes[inputs[0]].output, shape=output.shape)
             nodes[name] = replace(node, inputs=inputs, output=output)
@@ -128,6 +164,43 @@ class _Fold:
         bias_scale, bias_shift = by_channel
         arrays = dict(zip(names, (weight * by_output, bias * bias_scale + bias_shift), strict=True))
         return self._without_affine({synapse.name: replace(synapse, params=names)}, arrays)
+
+    def _into_constant(self, held: Node, scale: NDArray[Any], shift: NDArray[Any]) -> Graph:
+        (values,) = self.graph.arrays(held)
+        name = f"{held.name}.folded"
+        arrays = {name: values * per_channel(scale, values) + per_channel(shift, values)}
+        return self._without_affine({held.name: replace(held, params=(name,))}, arrays)
+
+    def _as_sum(self, shift: NDArray[Any]) -> Graph:
+        """A constant of the affine's shape, added."""
+        name, output = f"{self.affine.name}.shift", self.affine.output
+        values = np.broadcast_to(per_channel(shift, np.empty(output.shape)), output.shape).copy()
+        constant = replace(self.affine, name=name, op="constant", inputs=(), params=(name,))
+        added = replace(
+            self.affine, op="add", inputs=(*self.affine.inputs, name), params=(), attributes=()
+        )
+        nodes: dict[str, Node] = {}
+        for node in self.graph.nodes:
+            if node.name == added.name:
+                nodes |= {name: constant, added.name: added}
+            else:
+                nodes[node.name] = node
+        return self.graph.rebuilt(nodes, dict(self.graph.params) | {name: values})
+
+    def _as_product(self, scale: NDArray[Any], shift: NDArray[Any]) -> Graph:
+        """Every channel times a weight of its own."""
+        channels = self.affine.output.channels
+        names = (f"{self.affine.name}.weight", f"{self.affine.name}.bias")
+        weight, bias = (np.broadcast_to(v, channels).copy() for v in (scale, shift))
+        multiplied = replace(
+            self.affine,
+            op="conv2d",
+            params=names,
+            attributes=attributes(stride=(1, 1), padding=(0, 0, 0, 0), groups=channels),
+        )
+        nodes = self.graph.by_name() | {multiplied.name: multiplied}
+        arrays = {names[0]: weight.reshape(-1, 1, 1, 1), names[1]: bias}
+        return self.graph.rebuilt(nodes, dict(self.graph.params) | arrays)
 
     def _into_maps(self, readers: list[Node], scale: NDArray[Any], shift: NDArray[Any]) -> Graph:
         """Neurons and other affines have a scale and a shift of their own."""
@@ -177,17 +250,21 @@ class _Fold:
                 nodes[name] = node
                 continue
             first, inputs = 0, []
-            for i, source in enumerate(wiring.inputs):
+            # Of a sampling, only what is sampled.
+            moved = wiring.inputs[: 1 if wiring.op == "deformable_sample" else None]
+            for i, source in enumerate(moved):
                 output = self.graph.node(source).output
                 part = slice(first, first := first + output.channels)
                 branch = f"{self.affine.name}.on{i}"
                 params = (f"{branch}.scale", f"{branch}.shift")
-                vectors = (np.broadcast_to(v, wiring.output.channels) for v in (scale, shift))
+                width = 1 if wiring.op == "rewire" else wiring.output.channels
+                vectors = (np.broadcast_to(v, width) for v in (scale, shift))
                 arrays |= {p: v[part].copy() for p, v in zip(params, vectors, strict=True)}
                 real = replace(output, dtype=DType.FLOAT32, levels=0)
                 nodes[branch] = Node(branch, "affine", (source,), params, real, self.affine.origin)
                 inputs.append(branch)
             real = replace(node.output, dtype=DType.FLOAT32, levels=0)
+            inputs += node.inputs[len(moved) :]
             nodes[name] = replace(node, inputs=tuple(inputs), output=real)
         return self.graph.rebuilt(nodes, arrays)
 

@@ -89,4 +89,4 @@ def _streams(graph: Graph) -> dict[str, str]:
             known = root(branch)
             if known != total.name:
                 parents[known] = total.name
-    return {node.name: root(node.name) for node in graph.select(*SYNAPSES)}
+    return {node.name: root(node.name) for node in graph.select(*SYNAPSES, "constant")}

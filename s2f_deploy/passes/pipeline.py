@@ -22,6 +22,7 @@ from s2f_deploy.passes.merge_convolutions import merge_convolutions
 from s2f_deploy.passes.place_neurons import place_neurons
 from s2f_deploy.passes.quantise import WeightFormat, quantise
 from s2f_deploy.passes.repeat_late import repeat_late
+from s2f_deploy.passes.rounded_offsets import rounded_offsets
 from s2f_deploy.passes.to_events import to_events, to_integer
 from s2f_deploy.passes.to_fixed_point import to_fixed_point
 
@@ -121,7 +122,8 @@ def lower_content(
         return run_passes(graph, (*folding, lowest))
     overrides = tuple((pattern, WEIGHT_BITS[kind]) for pattern, kind in layers)
     weights = WeightFormat(WEIGHT_BITS[arithmetic], overrides)
-    quantised = quantise(run_passes(graph, folding), weights, calibration)
+    folded = run_passes(graph, (*folding, rounded_offsets))
+    quantised = quantise(folded, weights, calibration)
     verify(quantised)
     fixed = run_passes(quantised, (to_fixed_point,))
     deployed = float_onnx(quantised, fixed)

@@ -86,7 +86,6 @@ def _placed(neuron: Node, known: dict[str, Node]) -> Iterable[Node]:
         wiring,
         name=neuron.name,
         inputs=tuple(names),
-        params=(),
         output=neuron.output,
         origin=neuron.origin,
     )

@@ -94,6 +94,9 @@ def quantise(graph: Graph, weights: WeightFormat, calibration: Array | None = No
     for node in synapses:
         weight, bias = graph.arrays(node)
         finest[node.name] = finest_exponents(weight, bias, weights.of(node.name))
+    for node in graph.select("constant"):
+        values = graph.arrays(node)[0]
+        finest[node.name] = range_exponents(values, IMAGE_BITS[weights.bits])
     run = _Calibration(graph, weights, coarsened(graph, finest), calibration)
     run.walk()
     nodes = {**graph.by_name(), **run.changed}
@@ -179,6 +182,8 @@ class _Calibration:
         """Values of ``node`` for every image, from those of its inputs."""
         if node.op == "input":
             return self.images, self._digitised(node)
+        if node.op == "constant":
+            return self._constant(node)
         params = self.graph.arrays(node)
         if node.op == "attention":
             # Its width is not chosen yet.
@@ -203,6 +208,15 @@ class _Calibration:
         self.changed[node.name] = node.with_attributes(exponent=exponent, low=-high, high=high)
         units = (np.clip(np.rint(np.ldexp(x, -exponent)), -high, high) for x in self.images)
         return [np.ldexp(u, exponent) for u in units]
+
+    def _constant(self, node: Node) -> tuple[list[Array], list[Array]]:
+        """Held values, for every image; rounded to their grid."""
+        (values,) = self.graph.arrays(node)
+        name = f"{node.name}.grid_values"
+        bits, exponents = IMAGE_BITS[self.weights.bits], self.exponents[node.name]
+        self.arrays[name] = rounded = _on_grid(values, exponents, bits)
+        self.changed[node.name] = replace(node, params=(name,))
+        return [values] * len(self.images), [rounded] * len(self.images)
 
     def _quantise(
         self,

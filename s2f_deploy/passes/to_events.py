@@ -13,7 +13,7 @@ from s2f_deploy.ops import infer_type
 from s2f_deploy.ops.neuron import leak_shift
 from s2f_deploy.ops.real_time import counts_per_unit, membrane_interval
 from s2f_deploy.passes.comparators import comparators
-from s2f_deploy.passes.to_fixed_point import EXACT_IN_DOUBLE
+from s2f_deploy.passes.integer_types import EXACT_IN_DOUBLE
 
 
 def to_integer(graph: Graph) -> Graph:
@@ -49,8 +49,10 @@ def to_events(graph: Graph, *, keep_chains: bool = False) -> Graph:
                 _refuse_chain(graph, node)
         elif node.op == "attention":
             nodes[node.name] = _attention(node, sources)
+        elif node.op == "constant":
+            nodes[node.name] = _constant(graph, node, params)
         elif node.op in WIRING:
-            output = infer_type(node, sources, [])
+            output = infer_type(node, sources, graph.arrays(node))
             nodes[node.name] = replace(node, output=output)
         else:
             nodes[node.name] = node
@@ -118,13 +120,28 @@ def _synapse(graph: Graph, node: Node, source: TensorType, params: dict[str, NDA
     return replace(node, params=names)
 
 
+def _constant(graph: Graph, node: Node, params: dict[str, NDArray[Any]]) -> Node:
+    """Held values of the type that they are added to."""
+    name = f"{node.name}.held"
+    params[name] = graph.arrays(node)[0].astype(node.output.dtype.array_type)
+    return replace(node, params=(name,))
+
+
 def _refuse_chain(graph: Graph, node: Node) -> None:
-    if not is_encoding(graph, node) and feeds_neuron(graph, node):
+    if _scales(graph, node) or is_encoding(graph, node):
+        return
+    if feeds_neuron(graph, node):
         raise UnsupportedPatternError(
             f"{node.name} would multiply real values on the way to a neuron",
             where=node.origin,
             fix="put a neuron before it, or merge it with the layer that feeds it",
         )
+
+
+def _scales(graph: Graph, node: Node) -> bool:
+    """Whether a layer only gives every channel a factor, which no weights could take up."""
+    weight = graph.arrays(node)[0]
+    return node.op == "conv2d" and weight.size == len(weight) == node["groups"]
 
 
 def is_encoding(graph: Graph, node: Node) -> bool:
@@ -146,9 +163,9 @@ def feeds_neuron(graph: Graph, node: Node) -> bool:
 
 def _attention(node: Node, sources: list[TensorType]) -> Node:
     query, key, value = sources
-    tokens, heads = query.positions, node["heads"]
+    heads = node["heads"]
     head_width, value_width = query.channels // heads, value.channels // heads
-    bound = query.levels * key.levels * value.levels * tokens * head_width
+    bound = query.levels * key.levels * value.levels * key.positions * head_width
     if bound >= EXACT_IN_DOUBLE:
         raise UnsupportedPatternError(
             f"the sums of {node.name} can reach {bound:,}, which 53 bits do not hold",
@@ -157,7 +174,8 @@ def _attention(node: Node, sources: list[TensorType]) -> Node:
         )
     wide = DType.INT32 if bound < np.iinfo(np.int32).max else DType.INT64
     node = replace(node, output=replace(node.output, dtype=wide))
-    # Additions per spike: N and N for (q kᵀ) v; d_v and d_v for q (kᵀ v).
-    squared = tokens * (head_width + value_width)
-    linear = 2 * head_width * value_width
+    # Additions per spike: as many as queries of keys and values for (q kᵀ) v; d_v of keys and
+    # queries for q (kᵀ v).
+    squared = query.positions * key.positions * (head_width + value_width)
+    linear = (query.positions + key.positions) * head_width * value_width
     return node.with_attributes(association="q_kv" if linear <= squared else "qk_v")

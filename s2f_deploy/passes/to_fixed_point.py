@@ -7,14 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from s2f_deploy.errors import UnsupportedPatternError
 from s2f_deploy.ir import dyadic
 from s2f_deploy.ir.bounds import interval_of
 from s2f_deploy.ir.graph import DType, Graph, Node, TensorType
 from s2f_deploy.ir.interval import Interval
+from s2f_deploy.ops import OPS
+from s2f_deploy.ops.bilinear_upsample import FINER_BITS
+from s2f_deploy.ops.deformable_sample import LONGEST_SHIFTS
 from s2f_deploy.ops.neuron import leak_shift
+from s2f_deploy.passes.integer_types import integer_type, off_grid, too_wide
 
-EXACT_IN_DOUBLE = 2**53
 Array = NDArray[Any]
 
 
@@ -47,11 +49,14 @@ class _FixedPoint:
         """Visit all nodes in order."""
         rules: dict[str, Callable[[Node], None]] = {
             "input": self._input,
+            "constant": self._constant,
             "conv2d": self._synapse,
             "linear": self._synapse,
             "add": self._add,
             "integer_fire": self._neuron,
             "attention": self._attention,
+            "product": self._product,
+            "rewire": self._rewire,
             "sum_pool": self._same_grid,
             "reshape": self._same_grid,
             "upsample": self._same_grid,
@@ -59,6 +64,8 @@ class _FixedPoint:
             "time_sum": self._same_grid,
             "max_pool": self._same_grid,
             "concat": self._concat,
+            "bilinear_upsample": self._interpolate,
+            "deformable_sample": self._sample,
         }
         for node in self.graph.nodes:
             rules.get(node.op, self._real)(node)
@@ -85,6 +92,14 @@ class _FixedPoint:
         exponents = np.full(node.output.channels, node["exponent"], np.int32)
         self._put(digitise, exponents)
 
+    def _constant(self, node: Node) -> None:
+        (values,) = self.graph.arrays(node)
+        rows = dyadic.row_exponents(values)
+        unit = np.where(rows == dyadic.NO_EXPONENT, 0, rows).astype(np.int32)
+        name = f"{node.name}.units"
+        self.params[name] = dyadic.units(values, unit)
+        self._put(replace(node, params=(name,)), unit)
+
     def _synapse(self, node: Node) -> None:
         source = self.digitised.get(node.inputs[0], node.inputs[0])
         unit_in = 0
@@ -92,7 +107,7 @@ class _FixedPoint:
             unit_in = int(self.exponents[source].min())
             source = self._aligned(source, np.full(1, unit_in), self.nodes[source].output.dtype)
         elif self.nodes[source].output.dtype is not DType.COUNT:
-            raise _off_grid(node)
+            raise off_grid(node)
         weight, bias = self.graph.arrays(node)
         rows, biases = dyadic.row_exponents(weight), dyadic.row_exponents(bias)
         rows = np.where(rows == dyadic.NO_EXPONENT, rows, rows + unit_in)
@@ -103,7 +118,7 @@ class _FixedPoint:
         try:
             whole, steps = dyadic.units(weight, unit - unit_in), dyadic.units(bias, unit)
         except ValueError as error:
-            raise _too_wide(node, "so many units of its grid") from error
+            raise too_wide(node, "so many units of its grid") from error
         names = (f"{node.name}.weight", f"{node.name}.bias")
         self.params |= dict(
             zip(names, (whole.astype(dyadic.smallest_type(whole)), steps), strict=True)
@@ -120,7 +135,7 @@ class _FixedPoint:
             for name in branches
         ]
         sources = [self.nodes[name].output.dtype for name in branches]
-        dtype = _integer_type(node, shifted[0].plus(shifted[1]), sources)
+        dtype = integer_type(node, shifted[0].plus(shifted[1]), sources)
         inputs = tuple(self._aligned(name, exponents, dtype) for name in branches)
         self._put(replace(node, inputs=inputs, output=replace(node.output, dtype=dtype)), exponents)
 
@@ -128,7 +143,7 @@ class _FixedPoint:
         """The integers that ``node`` reads where it reads ``name``: the image's are digitised."""
         source = self.digitised.get(name, name)
         if source not in self.exponents:
-            raise _off_grid(node)
+            raise off_grid(node)
         return source
 
     def _aligned(self, name: str, exponents: Array, dtype: DType) -> str:
@@ -163,11 +178,40 @@ class _FixedPoint:
         """Products of counts: integers as they are."""
         self._put(node, np.zeros(node.output.channels, np.int32))
 
+    def _product(self, node: Node) -> None:
+        """All rows that are held on one grid."""
+        held, events = self._on_grid(node, node.inputs[0]), node.inputs[1]
+        finest = int(self.exponents[held].min())
+        shifts = _powers(self.exponents[held] - finest)
+        types = [self.nodes[name].output for name in (held, events)]
+        inputs = [self.intervals[held].times(shifts), self.intervals[events]]
+        bounds = OPS["product"].interval
+        assert bounds is not None
+        dtype = integer_type(node, bounds(node, types, inputs, []), [types[0].dtype])
+        aligned = self._aligned(held, np.full(1, finest), dtype)
+        output = replace(node.output, dtype=dtype)
+        node = replace(node, inputs=(aligned, events), output=output)
+        self._put(node, np.full(node.output.channels, finest, np.int32))
+
+    def _rewire(self, node: Node) -> None:
+        """Elements of channels on several grids meet in one channel: on the finest of them."""
+        if node.output.dtype is DType.COUNT:
+            self._put(node)
+            return
+        if node.inputs[0] not in self.exponents and node.inputs[0] not in self.digitised:
+            self._real(node)
+            return
+        source = self._on_grid(node, node.inputs[0])
+        finest = int(self.exponents[source].min())
+        aligned = self._aligned(source, np.full(1, finest), self.nodes[source].output.dtype)
+        exponents = np.full(node.output.channels, finest, np.int32)
+        self._put(replace(node, inputs=(aligned,)), exponents)
+
     def _same_grid(self, node: Node) -> None:
         """Pooling and wiring: of integers, of counts, or of the image in both its forms."""
         exponents = self.exponents.get(node.inputs[0])
         if exponents is None and node.op == "sum_pool":
-            raise _off_grid(node)
+            raise off_grid(node)
         if node.inputs[0] in self.digitised:
             self.digitised[node.name] = name = f"{node.name}.digitised"
             source = self.digitised[node.inputs[0]]
@@ -190,6 +234,20 @@ class _FixedPoint:
         inputs = tuple(self._aligned(name, self.exponents[name], wide) for name in parts)
         exponents = np.concatenate([self.exponents[name] for name in parts])
         self._put(replace(node, inputs=inputs, output=replace(node.output, dtype=wide)), exponents)
+
+    def _interpolate(self, node: Node) -> None:
+        """Weights of both axes are whole sixteenths."""
+        source = self._on_grid(node, node.inputs[0])
+        self._put(replace(node, inputs=(source,)), self.exponents[source] - FINER_BITS)
+
+    def _sample(self, node: Node) -> None:
+        """Every channel on a grid of its own; offsets are shifted to that of their bits."""
+        source, offsets = (self._on_grid(node, name) for name in node.inputs[:2])
+        shifts = np.clip(-(self.exponents[offsets] + node["bits"]), *LONGEST_SHIFTS)
+        name = f"{node.name}.shifts"
+        self.params[name] = shifts.astype(np.int8)
+        node = replace(node, inputs=(source, offsets, node.inputs[2]), params=(name,))
+        self._put(node, self.exponents[source] - 2 * node["bits"])
 
     def _real(self, node: Node) -> None:
         """The host's own: integers are read out before it."""
@@ -217,28 +275,4 @@ def _powers(shifts: Array) -> Array:
 
 
 def _typed(node: Node, interval: Interval, sources: list[DType]) -> TensorType:
-    return replace(node.output, dtype=_integer_type(node, interval, sources), levels=0)
-
-
-def _integer_type(node: Node, interval: Interval, sources: list[DType]) -> DType:
-    """The narrowest type that holds the bounds and is no narrower than the sources'."""
-    if interval.reach >= EXACT_IN_DOUBLE:
-        raise _too_wide(node, f"{interval.reach:,}")
-    wide = node.output.dtype is DType.INT64 or DType.INT64 in sources
-    return DType.INT64 if wide or not interval.fits(DType.INT32) else DType.INT32
-
-
-def _too_wide(node: Node, reached: str) -> UnsupportedPatternError:
-    return UnsupportedPatternError(
-        f"the sums of {node.name} can reach {reached}, which 53 bits do not hold",
-        where=node.origin,
-        fix="use --weights int8, a smaller image or a smaller D; do not keep chains",
-    )
-
-
-def _off_grid(node: Node) -> UnsupportedPatternError:
-    return UnsupportedPatternError(
-        f"{node.name} computes with values on no grid of integers",
-        where=node.origin,
-        fix="let its input come from neurons, or export with --weights float32",
-    )
+    return replace(node.output, dtype=integer_type(node, interval, sources), levels=0)

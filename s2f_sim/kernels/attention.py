@@ -75,15 +75,15 @@ def attend_values_first(
 
     Args:
         query: uint8[N, C].
-        key: uint8[N, C].
-        value: uint8[N, V].
+        key: uint8[M, C].
+        value: uint8[M, V].
         heads: how many, dividing C and V.
         levels: largest count of queries and keys.
         result: out, T[N, V].
         first_head: first head to work on.
         last_head: one past the last.
     """
-    tokens, channels = query.shape
+    tokens, channels = key.shape
     outputs = value.shape[1]
     width, value_width = channels // heads, outputs // heads
     lanes = (value_width + FLOAT_LANES - 1) // FLOAT_LANES * FLOAT_LANES
@@ -95,7 +95,7 @@ def attend_values_first(
     for at in range(tokens * outputs):
         values[at] = counts[at]
     held = np.empty((width, lanes), result.dtype)
-    sums = np.empty((tokens, lanes), result.dtype)
+    sums = np.empty((len(query), lanes), result.dtype)
     for head in range(first_head, last_head):
         _transposed(key, head * width, keys)
         base = head * value_width
@@ -103,7 +103,7 @@ def attend_values_first(
         _gather(flat, 0, keys.shape[1], tokens, levels, values, base, outputs, held)
         rows = held.reshape(-1)
         _gather(queries, head * width, channels, width, levels, rows, 0, lanes, sums)
-        for token in range(tokens):
+        for token in range(len(query)):
             for channel in range(value_width):
                 result[token, base + channel] = sums[token, channel]
 
@@ -127,9 +127,9 @@ def attend_scores_first(
     width, value_width = channels // heads, value.shape[1] // heads
     lanes = (tokens + FLOAT_LANES - 1) // FLOAT_LANES * FLOAT_LANES
     keys = flat_window(key)
-    values = np.zeros((value_width, max(tokens, WINDOW)), np.uint8)
+    values = np.zeros((value_width, max(len(key), WINDOW)), np.uint8)
     columns = np.zeros((width, lanes), result.dtype)
-    scores = np.empty((tokens, lanes), result.dtype)
+    scores = np.empty((len(key), lanes), result.dtype)
     sums = np.empty((value_width, lanes), result.dtype)
     for head in range(first_head, last_head):
         _transposed(query, head * width, columns)
@@ -137,7 +137,41 @@ def attend_scores_first(
         _gather(keys, head * width, channels, width, levels, rows, 0, lanes, scores)
         _transposed(value, head * value_width, values)
         flat = values.reshape(-1)
-        _gather(flat, 0, values.shape[1], tokens, levels, scores.reshape(-1), 0, lanes, sums)
+        _gather(flat, 0, values.shape[1], len(key), levels, scores.reshape(-1), 0, lanes, sums)
         for token in range(tokens):
             for channel in range(value_width):
                 result[token, head * value_width + channel] = sums[channel, token]
+
+
+@kernel
+def add_held(
+    counts: NDArray[Any],
+    held: NDArray[Any],
+    levels: int,
+    result: NDArray[Any],
+    first_row: int,
+    last_row: int,
+) -> None:
+    """``result[p] = held[I] + Σ held[i]`` for every spike of channel i at position p.
+
+    Args:
+        counts: uint8[P, I].
+        held: T[I + 1, Q].
+        levels: largest count.
+        result: out, T[P, Q].
+        first_row: first position to work on.
+        last_row: one past the last.
+    """
+    sources, outputs = counts.shape[1], held.shape[1]
+    lanes = (outputs + FLOAT_LANES - 1) // FLOAT_LANES * FLOAT_LANES
+    rows = np.zeros((sources, lanes), held.dtype)
+    for source in range(sources):
+        for output in range(outputs):
+            rows[source, output] = held[source, output]
+    flat = flat_window(counts)
+    table = rows.reshape(-1)
+    sums = np.empty((1, lanes), held.dtype)
+    for row in range(first_row, last_row):
+        _gather(flat, row * sources, sources, sources, levels, table, 0, lanes, sums)
+        for output in range(outputs):
+            result[row, output] = held[sources, output] + sums[0, output]

@@ -13,7 +13,9 @@ def test_every_listed_network_can_be_created(name: str) -> None:
     with torch.device("meta"):
         model = create(name)
     assert model.config == CONFIGS[name]
-    assert CONFIGS[name].task == ("detection" if "yolo" in name else "classification")
+    tasks = {"spike_yolo": "detection", "spike2former": "segmentation"}
+    task = next((t for family, t in tasks.items() if name.startswith(family)), "classification")
+    assert CONFIGS[name].task == task
     assert model.training
 
 

@@ -13,15 +13,9 @@ from s2f_deploy.frontend.import_onnx import import_onnx
 from s2f_deploy.ir.graph import DType, Graph, Level, Node, TensorType, attributes
 from s2f_deploy.ops.neuron import round_counts
 from s2f_deploy.passes.pipeline import EVENT_PASSES, float_network, run_passes
-from s2f_sim.error_bounds import (
-    ROUNDING,
-    gamma,
-    reference_bound,
-    spike_bound,
-    trace,
-    window_sums,
-)
+from s2f_sim.error_bounds import reference_bound, spike_bound, trace, window_sums
 from s2f_sim.float_reference import FloatReference
+from s2f_sim.rounding import ROUNDING, gamma
 from s2f_sim.spike_roundings import spike_roundings
 from s2f_sim.traced import Traced
 

@@ -91,11 +91,11 @@ def test_real_values_multiplied_before_a_neuron_are_refused() -> None:
         lowered(made, made.conv(made.neuron(chained), 2, 1, 1, 0, 1))
 
 
-def test_channels_rearranged_before_weights_are_refused() -> None:
+def test_channels_rearranged_before_weights_are_wired() -> None:
     made = builder()
     turned = made.add("Transpose", [fired(made)], (4, 4, 4), perm=[0, 2, 1, 3])
-    with pytest.raises(S2FError, match="channels and positions rearranged"):
-        lowered(made, made.conv(turned, 2, 1, 1, 0, 1))
+    graph = assert_like_onnx_runtime(made, made.conv(turned, 2, 1, 1, 0, 1))
+    assert len(list(graph.select("rewire"))) == 1
 
 
 def test_counts_added_without_weights_are_refused() -> None:
