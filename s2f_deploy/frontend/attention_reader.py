@@ -47,22 +47,34 @@ def _first_product(importer: Importer, node: onnx.NodeProto, left: View, right: 
 
 def _shown(importer: Importer, view: View, heads: int) -> str:
     output = importer.nodes[view.node].output
-    return view.heads(output.channels, output.positions, heads)
+    return view.heads(output.channels, output.positions, heads)[0]
+
+
+def _operand(importer: Importer, node: onnx.NodeProto, view: View, heads: int) -> str:
+    """The node an operand shows, turned if its tokens lie in rows."""
+    output = importer.nodes[view.node].output
+    shown, turned = view.heads(output.channels, output.positions, heads)
+    if not turned:
+        return view.node
+    index = view.index.transpose(0, 1, 3, 2) if shown == "tokens" else view.index
+    by_channel = index.reshape(1, -1, index.shape[-1])
+    return importer.laid_out(node, view.rearranged(by_channel))
 
 
 def _attention(
     importer: Importer, node: onnx.NodeProto, operands: tuple[View, View, View], first: Product
 ) -> View:
-    value = importer.nodes[operands[2].node].output
+    query, key, value = (_operand(importer, node, view, first.heads) for view in operands)
     made = importer.emit(
         node,
         "attention",
-        (operands[0].node, operands[1].node, operands[2].node),
+        (query, key, value),
         {},
         heads=first.heads,
         association=first.association,
     )
-    by_channel = made.index.reshape(1, first.heads, value.channels // first.heads, -1)
+    width = importer.nodes[value].output.channels // first.heads
+    by_channel = made.index.reshape(1, first.heads, width, -1)
     tokens = by_channel.transpose(0, 1, 3, 2)
     if first.scale == 1:
         return View(made.node, tokens)

@@ -170,7 +170,7 @@ def read_mean(importer: Importer, node: onnx.NodeProto) -> Value:
 
 
 def read_neuron(importer: Importer, node: onnx.NodeProto) -> Value:
-    """A neuron: elementwise, so it fires in whatever order its membranes lie."""
+    """A neuron, which fires in the order in which its membranes lie in the file."""
     levels = int(attribute(node, "D", 0))
     if not 1 <= levels <= LARGEST_COUNT:
         raise unsupported(node, f"has D = {levels}", f"D must be 1 to {LARGEST_COUNT}")
@@ -185,24 +185,12 @@ def read_neuron(importer: Importer, node: onnx.NodeProto) -> Value:
     if held is not None:
         return importer.emit(node, "integer_fire", (importer.hold(node, held[0]),), {}, **constants)
     view = importer.view(node, 0)
-    source = view.node
-    if timesteps > 1 or view.times > 1 or not _shows_attention(importer, view):
-        source = importer.laid_out(node, view)
+    source = importer.laid_out(node, view)
     if timesteps > 1:
         constants["leak_shift"] = _leak_shift(node)
         if importer.nodes[source].output.steps != timesteps:
             raise unsupported(node, f"counts {timesteps} steps", "lay them along the first axis")
-    made = importer.emit(node, "integer_fire", (source,), {}, **constants)
-    return View(made.node, view.index) if source == view.node else made
-
-
-def _shows_attention(importer: Importer, view: View) -> bool:
-    """Whether a tensor is an attention's, whose tokens ONNX may have in front of its channels."""
-    node = importer.nodes[view.node]
-    if node.op == "affine":
-        node = importer.nodes[node.inputs[0]]
-    channels_first = view.in_order and view.shape[1] == node.output.channels
-    return node.op == "attention" and not channels_first
+    return importer.emit(node, "integer_fire", (source,), {}, **constants)
 
 
 def _leak_shift(node: onnx.NodeProto) -> int:

@@ -49,18 +49,23 @@ class View:
             return 1
         return times
 
-    def heads(self, channels: int, positions: int, heads: int) -> str:
-        """How the tensor shows ``heads`` heads of a node ``(channels, positions)``.
+    def heads(self, rows: int, columns: int, heads: int) -> tuple[str, bool]:
+        """How the tensor shows ``heads`` heads of a node ``(rows, columns)``.
 
         Returns:
-            ``"tokens"`` for [1, heads, N, d], ``"channels"`` for [1, heads, d, N], else "".
+            ``"tokens"`` for [1, heads, N, d], ``"channels"`` for [1, heads, d, N], else "". And
+            whether the node has its tokens in rows, not its channels.
         """
-        if channels % heads:
-            return ""
-        by_channel = np.arange(channels * positions).reshape(1, heads, -1, positions)
-        if np.array_equal(self.index, by_channel):
-            return "channels"
-        return "tokens" if np.array_equal(self.index, by_channel.transpose(0, 1, 3, 2)) else ""
+        places = np.arange(rows * columns).reshape(1, rows, columns)
+        for turned, place in ((False, places), (True, places.transpose(0, 2, 1))):
+            if place.shape[1] % heads:
+                continue
+            by_channel = place.reshape(1, heads, -1, place.shape[2])
+            if np.array_equal(self.index, by_channel):
+                return "channels", turned
+            if np.array_equal(self.index, by_channel.transpose(0, 1, 3, 2)):
+                return "tokens", turned
+        return "", False
 
 
 def whole(node: str, output: TensorType) -> View:

@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2f_deploy.errors import UnsupportedPatternError
-from s2f_deploy.ir.graph import DType, Graph, Node, attributes
+from s2f_deploy.ir.graph import DType, Graph, Node
 from s2f_deploy.ops import OPS
 from s2f_deploy.ops.elementwise import per_channel
 from s2f_deploy.ops.neuron import leak_shift
+from s2f_deploy.passes.kept_affines import as_product, as_sum
 
 SYNAPSES = ("conv2d", "linear")
 LINEAR = ("reshape", "time_sum")
@@ -62,7 +63,7 @@ class _Fold:
             or self._forwards(scale, shift)
             or (self._backwards(root, scale, shift) if own else None)
             or self._into_biases(scale, shift)
-            or self._kept(root, scale, shift)
+            or self._kept(root, scale)
         )
 
     def _into_arrays(self, root: Node, scale: NDArray[Any], shift: NDArray[Any]) -> Graph | None:
@@ -97,12 +98,12 @@ class _Fold:
         fed = {node.op for node in readers}
         return self._into_readers(readers, scale, shift) if fed and fed <= set(SYNAPSES) else None
 
-    def _kept(self, root: Node, scale: NDArray[Any], shift: NDArray[Any]) -> Graph:
+    def _kept(self, root: Node, scale: NDArray[Any]) -> Graph:
         """As an operation of its own, where no array can take it."""
         if (scale == 1).all():
-            return self._as_sum(shift)
+            return as_sum(self.graph, self.affine)
         if root.op == "rewire":
-            return self._as_product(scale, shift)
+            return as_product(self.graph, self.affine)
         fed = ", ".join(sorted({node.op for node in self._readers()})) or "nothing"
         raise UnsupportedPatternError(
             f"the scale of {self.affine.name} can be folded into nothing: it is fed by "
@@ -130,12 +131,14 @@ class _Fold:
         return real and root.op in MOVED_THROUGH and rising and not mixed.get(root.op)
 
     def _readers(self) -> list[Node]:
-        """Everything that reads the affine, reshapes looked through."""
+        """Everything that reads the affine, reshapes seen through; by one factor, all wiring."""
         consumers = self.graph.consumers()
+        one = all(vector.size == 1 for vector in self.graph.arrays(self.affine))
+        seen_through = ("reshape", "repeat", "rewire") if one else ("reshape", "repeat")
         waiting, found = list(consumers[self.affine.name]), []
         while waiting:
             node = waiting.pop()
-            if node.op in ("reshape", "repeat"):
+            if node.op in seen_through:
                 waiting += consumers[node.name]
             else:
                 found.append(node)
@@ -170,37 +173,6 @@ class _Fold:
         name = f"{held.name}.folded"
         arrays = {name: values * per_channel(scale, values) + per_channel(shift, values)}
         return self._without_affine({held.name: replace(held, params=(name,))}, arrays)
-
-    def _as_sum(self, shift: NDArray[Any]) -> Graph:
-        """A constant of the affine's shape, added."""
-        name, output = f"{self.affine.name}.shift", self.affine.output
-        values = np.broadcast_to(per_channel(shift, np.empty(output.shape)), output.shape).copy()
-        constant = replace(self.affine, name=name, op="constant", inputs=(), params=(name,))
-        added = replace(
-            self.affine, op="add", inputs=(*self.affine.inputs, name), params=(), attributes=()
-        )
-        nodes: dict[str, Node] = {}
-        for node in self.graph.nodes:
-            if node.name == added.name:
-                nodes |= {name: constant, added.name: added}
-            else:
-                nodes[node.name] = node
-        return self.graph.rebuilt(nodes, dict(self.graph.params) | {name: values})
-
-    def _as_product(self, scale: NDArray[Any], shift: NDArray[Any]) -> Graph:
-        """Every channel times a weight of its own."""
-        channels = self.affine.output.channels
-        names = (f"{self.affine.name}.weight", f"{self.affine.name}.bias")
-        weight, bias = (np.broadcast_to(v, channels).copy() for v in (scale, shift))
-        multiplied = replace(
-            self.affine,
-            op="conv2d",
-            params=names,
-            attributes=attributes(stride=(1, 1), padding=(0, 0, 0, 0), groups=channels),
-        )
-        nodes = self.graph.by_name() | {multiplied.name: multiplied}
-        arrays = {names[0]: weight.reshape(-1, 1, 1, 1), names[1]: bias}
-        return self.graph.rebuilt(nodes, dict(self.graph.params) | arrays)
 
     def _into_maps(self, readers: list[Node], scale: NDArray[Any], shift: NDArray[Any]) -> Graph:
         """Neurons and other affines have a scale and a shift of their own."""

@@ -14,6 +14,7 @@ from s2f_deploy.backend.float_onnx import float_onnx
 from s2f_deploy.frontend.import_onnx import import_onnx, read_model
 from s2f_deploy.ir.graph import Graph
 from s2f_deploy.ir.verify import verify
+from s2f_deploy.passes.compose_wiring import compose_wiring
 from s2f_deploy.passes.decompose import decompose
 from s2f_deploy.passes.fold_affines import fold_affines
 from s2f_deploy.passes.fold_norms import fold_norms
@@ -32,6 +33,7 @@ WEIGHT_BITS = {"int16": 16, "int8": 8}
 
 FOLDING_PASSES: Sequence[Pass] = (
     place_neurons,
+    compose_wiring,
     repeat_late,
     decompose,
     fold_norms,
@@ -62,7 +64,7 @@ def float_network(content: bytes, name: str) -> Graph:
         ArtefactError: the bytes are no valid ONNX model.
         UnsupportedPatternError: an operator has no place in a spiking network.
     """
-    return place_neurons(import_onnx(content, name))
+    return compose_wiring(place_neurons(import_onnx(content, name)))
 
 
 def lower(

@@ -15,6 +15,9 @@ import numpy as np
 from s2f_deploy.ir.graph import WIRING, Graph, Node, through_wiring, wired_sources
 from s2f_deploy.ops.neuron import leak_shift
 
+MOVED = ".source"
+"""What a neuron is called, behind its name, that moved in front of wiring with one source."""
+
 
 def place_neurons(graph: Graph) -> Graph:
     """Fire once per population, as near to the layer that feeds it as is exact.
@@ -70,7 +73,7 @@ def _placed(neuron: Node, known: dict[str, Node]) -> Iterable[Node]:
     single = len(wiring.inputs) == 1
     names = []
     for i, source in enumerate(wiring.inputs):
-        name = f"{neuron.name}.{'source' if single else i}"
+        name = f"{neuron.name}{MOVED}" if single else f"{neuron.name}.{i}"
         while name in known:
             name += "_"
         moved = replace(
