@@ -49,7 +49,7 @@ def build(images: list[NDArray[np.float32]], folder: Path) -> dict[str, float]:
     model: Any = s2f_models.create("spike_yolo_s")
     fill_golden(model, GAIN)
     model = model.float().eval()
-    published = {f"model.{r.neuron}": r.rate for r in read_rates(RATES) if r.neuron != "image"}
+    published = {f"model.{r.neuron}": r.rate for r in read_rates(RATES)}
     reached = temper(model, torch.from_numpy(images[0]), published, ROUNDS)
     onnx = folder / "network.onnx"
     s2f_deploy.export_onnx(model, images[0].shape, onnx, "detections")

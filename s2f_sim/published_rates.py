@@ -21,7 +21,6 @@ from s2f_deploy.ir.graph import WIRING, Graph, Node
 from s2f_deploy.ops import OPS
 from s2f_sim.profile import load_profile
 
-IMAGE = "image"
 _LARGEST = 1e18
 _MOST_ROWS = 100_000
 
@@ -31,7 +30,7 @@ class Rate:
     """One row of a published table.
 
     Attributes:
-        neuron: name of the neuron layer; ``image`` for what the image is multiplied with.
+        neuron: name of the neuron layer, or of the image.
         rate: mean count the layer emits, 0..D.
         mac: dense products behind it as the table has them, if it has.
     """
@@ -43,7 +42,7 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class RatedLayer:
-    """One layer of the network; ``rate`` is that of what it reads, None of an image."""
+    """One layer of the network, what it reads, and at which rate: None where it multiplies."""
 
     name: str
     neuron: str
@@ -160,7 +159,7 @@ def _layers(
         types = [nodes[source].output for source in node.inputs]
         mac = node.output.steps * op.padded_macs(node, types, graph.arrays(node))
         if node.op in ("conv2d", "linear"):
-            yield RatedLayer(node.name, IMAGE, None, mac, mac_pj * mac)
+            yield RatedLayer(node.name, node.inputs[0], None, mac, mac_pj * mac)
             continue
         rate = _rate(nodes, node.inputs[0], known)
         yield RatedLayer(node.name, node.inputs[0], rate, mac, synop_pj * rate * mac)

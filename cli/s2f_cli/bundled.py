@@ -23,6 +23,11 @@ BUNDLED: Mapping[str, Bundled] = {
         _FOLDER / "cat.jpg",
         "E-SpikeFormer, ten kinds of animals and vehicles in photographs",
     ),
+    "blood_cells": Bundled(
+        _FOLDER / "spike_yolo_bccd.s2f",
+        _FOLDER / "blood_cells.jpg",
+        "SpikeYOLO, red and white blood cells and platelets under a microscope",
+    ),
 }
 DEFAULT = BUNDLED["cifar10"]
 

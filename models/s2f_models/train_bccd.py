@@ -50,7 +50,7 @@ PREPROCESSING = {
     "interpolation": "bilinear",
 }
 LARGEST_GRADIENT_NORM = 10.0
-CALIBRATION_IMAGES = 4
+CALIBRATION_IMAGES = 2
 # In a picture, about.
 OBJECTS = 13
 # Of the classes in their order: rare ones, with few anchors each, would hardly be heard.
