@@ -1,16 +1,14 @@
 """The widths and depths of an E-SpikeFormer, read off the names and shapes of a state dict."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TypedDict
 
 from s2f_models.e_spikeformer import ESpikeFormerConfig
-from s2f_models.entry_shapes import CUSTOM, Shapes, sizes
+from s2f_models.entry_shapes import CUSTOM, Shapes, depth, sizes
 from s2f_models.stand_in import RefusedError
 
-_BLOCK = re.compile(r"(block[34])\.([0-9]{1,3})\.")
 _sizes = partial(sizes, family="E-SpikeFormer")
 
 
@@ -73,15 +71,9 @@ def _visible(shapes: Shapes) -> _Visible:
     values, keys = _sizes(shapes, "block3.0.attn.v_conv.0.weight", axes=4)[:2]
     return _Visible(
         embed_dims=(c0, c1, c2, c3),
-        depths=(_depth(shapes, "block3"), _depth(shapes, "block4")),
+        depths=(depth(shapes, "block3"), depth(shapes, "block4")),
         # A ratio that is not whole shows as a wrong shape later.
         mlp_ratio=max(hidden // narrow, 1),
         value_ratio=max(values // keys, 1),
         in_channels=_sizes(shapes, "downsample1_1.encode_conv.weight", axes=4)[1],
     )
-
-
-def _depth(shapes: Shapes, stage: str) -> int:
-    """Blocks of a stage; a gap in the numbers shows as missing entries later."""
-    matches = (_BLOCK.match(name) for name in shapes)
-    return len({match[2] for match in matches if match and match[1] == stage})

@@ -39,6 +39,12 @@ def children(module: StandIn) -> dict[object, object]:
     return named if isinstance(named, dict) else {}
 
 
+def _groups(module: StandIn) -> Iterator[dict[object, object]]:
+    """Its dictionaries of submodules, parameters and buffers, absent ones included."""
+    found = (attributes(module).get(name) for name in ("_modules", "_parameters", "_buffers"))
+    return (group for group in found if isinstance(group, dict))
+
+
 def read_module(root: StandIn) -> PickledModule:
     """Walk a module and everything inside.
 
@@ -47,12 +53,14 @@ def read_module(root: StandIn) -> PickledModule:
     """
     entries: dict[object, object] = {}
     modules: list[StandIn] = []
+    named = 0
     for prefix, module in _walk(root):
         modules.append(module)
-        entries |= {f"{prefix}{name}": tensor for name, tensor in _tensors(module)}
+        named += sum(len(group) for group in _groups(module))
         # One object in many places multiplies: the size of the file is no bound.
-        if len(modules) > _MAX_MODULES or len(entries) > _MAX_ENTRIES:
+        if len(modules) > _MAX_MODULES or named > _MAX_ENTRIES:
             raise RefusedError("the file's network has more layers than any that was published")
+        entries |= {f"{prefix}{name}": tensor for name, tensor in _tensors(module)}
     return PickledModule(root, entries, tuple(modules))
 
 

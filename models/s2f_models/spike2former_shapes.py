@@ -1,12 +1,11 @@
 """The sizes of a Spike2Former, read off the names and shapes of a state dict."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-from s2f_models.entry_shapes import CUSTOM, Shapes, sizes
+from s2f_models.entry_shapes import CUSTOM, Shapes, depth, sizes
 from s2f_models.pixel_decoder import KERNEL
 from s2f_models.spike2former import Spike2FormerConfig
 from s2f_models.stand_in import RefusedError
@@ -83,7 +82,7 @@ def _visible(shapes: Shapes) -> Spike2FormerConfig:
     return Spike2FormerConfig(
         backbone="sdtv3" if "block3.0.conv.pwconv1.0.weight" in shapes else "sdtv2",
         embed_dims=(c0, c1, c2, c3),
-        depths=(_depth(shapes, "block3"), _depth(shapes, "block4")),
+        depths=(depth(shapes, "block3"), depth(shapes, "block4")),
         in_channels=_sizes(shapes, "downsample1_1.encode_conv.weight", axes=4)[1],
         num_classes=classes(shapes),
         num_queries=queries,
@@ -91,8 +90,8 @@ def _visible(shapes: Shapes) -> Spike2FormerConfig:
         # What is not whole shows as a wrong shape later.
         groups=max(weights // (KERNEL * KERNEL), 1),
         mlp_ratio=max(hidden // channels, 1),
-        encoder_layers=_depth(shapes, _ENCODER),
-        decoder_layers=_depth(shapes, _DECODER),
+        encoder_layers=depth(shapes, _ENCODER),
+        decoder_layers=depth(shapes, _DECODER),
         decoder_hidden=_sizes(shapes, f"{_DECODER}.0.ffn.fc1.weight", axes=3)[0],
     )
 
@@ -109,10 +108,3 @@ def classes(shapes: Shapes) -> int:
             'the only class of this network is "no object"', "train it with classes to find"
         )
     return rows - 1
-
-
-def _depth(shapes: Shapes, stage: str) -> int:
-    """Blocks of a stage; a gap in the numbers shows as missing entries later."""
-    block = re.compile(re.escape(stage) + r"\.([0-9]{1,3})\.")
-    matches = (block.match(name) for name in shapes)
-    return len({match[1] for match in matches if match})

@@ -1,7 +1,8 @@
 """Finding the weights inside what a training script saved."""
 
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from s2f_models.errors import shown
@@ -19,6 +20,8 @@ _MODULES = ("ema", "model")
 _DETECTOR = Named("ultralytics.nn.tasks", "DetectionModel")
 _PREFIX = re.compile(r"(?:module\.|backbone\.|model\.)*")
 _SAVE = "save model.state_dict(), alone or in a dictionary under 'model'"
+# Tied weights share values. A file made to fill the memory has all its tensors share one storage.
+_MOST_SHARED = 8
 # Counters that the profiler thop leaves behind as buffers.
 _LEFT_BEHIND = re.compile(r"(?:.*\.)?total_(?:ops|params)")
 
@@ -133,4 +136,16 @@ def _cleaned(weights: dict[object, object]) -> dict[str, StoredTensor]:
                 "save the state dict of one network",
             )
         tensors[bare] = value
+    _check_sharing(tensors.values())
     return tensors
+
+
+def _check_sharing(tensors: Collection[StoredTensor]) -> None:
+    stored = {tensor.storage.key: tensor.storage.size_bytes for tensor in tensors}
+    held = sum(stored.values())
+    wanted = sum(math.prod(t.shape) * t.storage.dtype.itemsize for t in tensors)
+    if wanted > _MOST_SHARED * held:
+        raise RefusedError(
+            f"the weights would take {wanted:,} bytes, but the file holds {held:,} for them",
+            "save the state dict of the network itself, with a value for every weight",
+        )
