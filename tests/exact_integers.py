@@ -5,6 +5,7 @@ Slow, obvious, and sharing no line with the operations it checks: no value can w
 
 from collections.abc import Callable, Mapping
 from fractions import Fraction
+from math import floor
 from typing import Any
 
 import numpy as np
@@ -196,6 +197,52 @@ def _max_pool(node: Node, read: list[Array], _: list[Array]) -> Array:
     return result
 
 
+def _between(image: Array, row: Fraction, column: Fraction) -> Any:
+    """Bilinear between pixels; an object array [C] of what a whole image [C, H, W] has there."""
+    total = np.full(len(image), Fraction(0), object)
+    for y in (floor(row), floor(row) + 1):
+        for x in (floor(column), floor(column) + 1):
+            if 0 <= y < image.shape[1] and 0 <= x < image.shape[2]:
+                total += (1 - abs(row - y)) * (1 - abs(column - x)) * image[:, y, x]
+    return total
+
+
+def _bilinear_upsample(node: Node, read: list[Array], _: list[Array]) -> Array:
+    """Sixteen times what lies at the centres of quarters of pixels, edges repeated."""
+    padded = np.pad(read[0], ((0, 0), (1, 1), (1, 1)), mode="edge")
+    result = np.full(node.output.shape, None, object)
+    for y, x in np.ndindex(*result.shape[1:]):
+        row, column = (Fraction(2 * i + 1, 4) + Fraction(1, 2) for i in (y, x))
+        result[:, y, x] = _units(16 * _between(padded, row, column))
+    return result
+
+
+def _deformable_sample(node: Node, read: list[Array], arrays: list[Array]) -> Array:
+    """4**bits times the weighted sum of what lies at every tap of a group."""
+    (image, offsets, attention), unit = read, Fraction(1, 2 ** node["bits"])
+    groups, kernel, reach = node["groups"], node["kernel"], node["kernel"] // 2
+    shifts = np.broadcast_to(_whole(arrays[0]), len(offsets))
+    result = np.full(node.output.shape, Fraction(0), object)
+    span = len(image) // groups
+    for tap, y, x in np.ndindex(attention.shape):
+        group, k = divmod(tap, kernel * kernel)
+        if count := attention[tap, y, x]:
+            steps = [
+                floor(offsets[j, y, x] / Fraction(2) ** shifts[j] + Fraction(1, 2))
+                for j in (2 * tap, 2 * tap + 1)
+            ]
+            column, row = x + k // kernel - reach, y + k % kernel - reach
+            channels = slice(group * span, (group + 1) * span)
+            seen = _between(image[channels], row + steps[1] * unit, column + steps[0] * unit)
+            result[channels, y, x] += count * seen
+    return _units(result / unit**2)
+
+
+def _units(values: Array) -> Array:
+    assert all(Fraction(value).denominator == 1 for value in values.ravel())
+    return _whole(values)
+
+
 def _align(_: Node, read: list[Array], arrays: list[Array]) -> Array:
     shifts = _by_channel(_whole(arrays[0]), read[0])
     return _elementwise(lambda u, shift: u * 2**shift, read[0], shifts)
@@ -232,6 +279,8 @@ _RULES: Mapping[str, Callable[[Node, list[Array], list[Array]], Array]] = {
     "concat": _concat,
     "upsample": _upsample,
     "max_pool": _max_pool,
+    "bilinear_upsample": _bilinear_upsample,
+    "deformable_sample": _deformable_sample,
     "align": _align,
     "read_out": _read_out,
     "affine": _affine,

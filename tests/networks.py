@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from s2f_deploy.frontend.deformable_sample import DYADIC, EXACT, sampling_function
 from s2f_deploy.frontend.integer_fire import DOMAIN, OPERATORS, OPSET, neuron_function, rule_of
 
 
@@ -34,7 +35,7 @@ class NetworkBuilder:
     def add(self, op: str, inputs: list[str], shape: tuple[int, ...], **attributes: Any) -> str:
         """One node; ``shape`` is its result's without the batch."""
         name = f"t{len(self.nodes)}"
-        domain = DOMAIN if op.startswith("IntegerFire") else ""
+        domain = DOMAIN if op.startswith(("IntegerFire", "DeformableSample")) else ""
         self.nodes.append(
             helper.make_node(op, inputs, [name], name=f"n{name}", domain=domain, **attributes)
         )
@@ -99,6 +100,30 @@ class NetworkBuilder:
             nearest_mode="floor",
             coordinate_transformation_mode="asymmetric",
         )
+
+    def interpolated(self, source: str, rows: int = 2, columns: int = 2) -> str:
+        """Bilinear between pixels."""
+        channels, height, width = self.shapes[source]
+        shape = (channels, rows * height, columns * width)
+        return self.add(
+            "Resize",
+            [source, "", "", self.ints([1, *shape])],
+            shape,
+            mode="linear",
+            coordinate_transformation_mode="half_pixel",
+        )
+
+    def sampled(self, image: str, offsets: str, weights: str, groups: int, bits: int) -> str:
+        """``image`` read where ``offsets`` say; all have their channels in front."""
+        channels, height, width = self.shapes[offsets]
+        kernel = round((channels / groups / 2) ** 0.5)
+        last = [
+            self.add("Transpose", [name], (height, width, self.shapes[name][0]), perm=[0, 2, 3, 1])
+            for name in (offsets, weights)
+        ]
+        operator = DYADIC if bits else EXACT
+        rule = {"groups": groups, "kernel": kernel, "bits": bits}
+        return self.add(operator, [image, *last], self.shapes[image], **rule)
 
     def max_pooled(self, source: str, kernel: int, stride: int, padding: int) -> str:
         """The largest of every window."""
@@ -189,8 +214,10 @@ class NetworkBuilder:
             [numpy_helper.from_array(a, name) for name, a in self.arrays.items()],
         )
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, 1)]
-        used = {rule_of(node.op_type) for node in self.nodes if node.domain == DOMAIN}
+        ours = {node.op_type for node in self.nodes if node.domain == DOMAIN}
+        used = {rule_of(op) for op in ours if op not in (EXACT, DYADIC)}
         functions = [neuron_function(*rule) for rule in sorted(used)]
+        functions += [sampling_function(op == DYADIC) for op in (EXACT, DYADIC) if op in ours]
         model = helper.make_model(graph, opset_imports=opsets, functions=functions, ir_version=10)
         content: bytes = model.SerializeToString()
         return content

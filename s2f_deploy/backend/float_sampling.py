@@ -53,35 +53,12 @@ def _sample(out: OnnxWriter, node: Node, source: TensorType, *, wide: bool) -> N
 
     Positions are worked out in double precision, where they are exact.
     """
-    name, groups, taps = node.name, node["groups"], taps_of(node)
-    height, width = node.output.plane
-    positions, channels = height * width, source.channels // groups
-    axes = [_axis(out, node, axis, side) for axis, side in ((0, width), (1, height))]
-    stride = out.number(f"{name}.stride", width, wide=True)
-    pixels, shares = [], []
-    for down in (0, 1):
-        first = out.op("Mul", [axes[1][down][0], stride], f"{name}.row{down}_first", wide=True)
-        for across in (0, 1):
-            at = f"{name}.corner{down}{across}"
-            pixels.append(out.op("Add", [first, axes[0][across][0]], f"{at}.pixel", wide=True))
-            operands = [axes[1][down][1], axes[0][across][1]]
-            shares.append(out.op("Mul", operands, f"{at}.share", wide=True))
-    # [B, G, K · 4, N], the corners of one tap apart by K.
-    listed = [
-        out.op("Concat", parts, f"{name}.{kind}", wide=True, axis=2)
-        for kind, parts in (("pixels", pixels), ("shares", shares))
-    ]
-    by_tap = out.constant(f"{name}.by_tap", [0, groups, taps, positions], np.int64)
-    attention = out.cast(node.inputs[2], wide=True)
-    attention = out.op("Reshape", [attention, by_tap], f"{name}.attention", wide=True)
-    attention = out.op("Concat", [attention] * 4, f"{name}.attention4", wide=True, axis=2)
-    factors = out.op("Mul", [listed[1], attention], f"{name}.factors", wide=True)
-    factors = out.cast(factors, wide=wide)
-    turned = out.op("Transpose", [factors], f"{name}.factors_turned", wide=wide, perm=[0, 1, 3, 2])
-    row = out.constant(f"{name}.row", [0, groups, positions, 1, taps * 4], np.int64)
-    row = out.op("Reshape", [turned, row], f"{name}.factor_rows", wide=wide)
-    seen = _gathered(out, node, listed[0], channels, wide=wide)
-    product = out.op("MatMul", [row, seen], f"{name}.product", wide=wide)
+    name, groups = node.name, node["groups"]
+    positions, channels = source.positions, source.channels // groups
+    pixels, shares = _corners(out, node)
+    factors = _factors(out, node, shares, wide=wide)
+    seen = _gathered(out, node, pixels, channels, wide=wide)
+    product = out.op("MatMul", [factors, seen], f"{name}.product", wide=wide)
     flat = out.constant(f"{name}.flat", [0, groups, positions, channels], np.int64)
     product = out.op("Reshape", [product, flat], f"{name}.sums", wide=wide)
     turned = out.op("Transpose", [product], f"{name}.sums_turned", wide=wide, perm=[0, 1, 3, 2])
@@ -91,6 +68,42 @@ def _sample(out: OnnxWriter, node: Node, source: TensorType, *, wide: bool) -> N
     zero = out.number(f"{name}.zero", 0, wide=wide)
     none = out.op("Equal", [signed, zero], f"{name}.is_zero")
     out.op("Where", [none, zero, signed], name, wide=wide)
+
+
+def _corners(out: OnnxWriter, node: Node) -> tuple[str, str]:
+    """Numbers and shares of the pixels around all taps, [B, G, K · 4, H · W], in double precision.
+
+    The four corners of one tap lie K apart.
+    """
+    name, (height, width) = node.name, node.output.plane
+    columns, rows = (_axis(out, node, axis, side) for axis, side in ((0, width), (1, height)))
+    stride = out.number(f"{name}.stride", width, wide=True)
+    pixels, shares = [], []
+    for down, (row, share_down) in enumerate(rows):
+        first = out.op("Mul", [row, stride], f"{name}.row{down}_first", wide=True)
+        for across, (column, share_across) in enumerate(columns):
+            at = f"{name}.corner{down}{across}"
+            pixels.append(out.op("Add", [first, column], f"{at}.pixel", wide=True))
+            shares.append(out.op("Mul", [share_down, share_across], f"{at}.share", wide=True))
+    return (
+        out.op("Concat", pixels, f"{name}.pixels", wide=True, axis=2),
+        out.op("Concat", shares, f"{name}.shares", wide=True, axis=2),
+    )
+
+
+def _factors(out: OnnxWriter, node: Node, shares: str, *, wide: bool) -> str:
+    """Shares times attention, a row for every position: [B, G, H · W, 1, K · 4]."""
+    name, groups, taps = node.name, node["groups"], taps_of(node)
+    positions = node.output.positions
+    by_tap = out.constant(f"{name}.by_tap", [0, groups, taps, positions], np.int64)
+    attention = out.cast(node.inputs[2], wide=True)
+    attention = out.op("Reshape", [attention, by_tap], f"{name}.attention", wide=True)
+    attention = out.op("Concat", [attention] * 4, f"{name}.attention4", wide=True, axis=2)
+    factors = out.op("Mul", [shares, attention], f"{name}.factors", wide=True)
+    factors = out.cast(factors, wide=wide)
+    turned = out.op("Transpose", [factors], f"{name}.factors_turned", wide=wide, perm=[0, 1, 3, 2])
+    row = out.constant(f"{name}.row", [0, groups, positions, 1, taps * 4], np.int64)
+    return out.op("Reshape", [turned, row], f"{name}.factor_rows", wide=wide)
 
 
 def _axis(out: OnnxWriter, node: Node, axis: int, side: int) -> list[tuple[str, str]]:
