@@ -1,5 +1,6 @@
-"""What a network answers about one sample: its classes, or the things in it."""
+"""What a network answers about one sample: its class, the things in it, or a class per pixel."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,11 +12,14 @@ from s2f_deploy.errors import ArtefactError
 from s2f_sim.detections import COCO_CATEGORIES, Detection, coco_results, detections
 from s2f_sim.prediction import ClassScore, top_classes
 from s2f_sim.sample import Sample
+from s2f_sim.segmented import Colour, Segmented
 from s2f_sim.suppression import PREDICTION, suppress
 
-CLASSIFICATION, DETECTION = "classification", "detection"
-TASKS = (CLASSIFICATION, DETECTION)
+CLASSIFICATION, DETECTION, SEGMENTATION = "classification", "detection", "segmentation"
+TASKS = (CLASSIFICATION, DETECTION, SEGMENTATION)
 _SHOWN_BOXES = 20
+# Above the scores in a detector's output.
+_BOX_ROWS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,18 @@ class Found:
         }
 
 
-Answer = Classified | Found
+Answer = Classified | Found | Segmented
+
+
+def class_count(task: str, output: Sequence[int]) -> int:
+    """How many classes a network has whose output has this shape, without the batch.
+
+    >>> class_count(DETECTION, (84, 8400)), class_count(SEGMENTATION, (150, 512, 512))
+    (80, 150)
+    """
+    if task == DETECTION:
+        return output[0] - _BOX_ROWS
+    return output[0] if task == SEGMENTATION else math.prod(output)
 
 
 def answer(
@@ -104,6 +119,7 @@ def answer(
     task: str,
     classes: Sequence[str] | None,
     confidence: float = PREDICTION.confidence,
+    palette: Sequence[Colour] | None = None,
 ) -> Answer:
     """What a run's outputs of one sample say.
 
@@ -113,6 +129,7 @@ def answer(
         task: one of ``TASKS``.
         classes: names of the network's classes, if it has names.
         confidence: scores of boxes are above it.
+        palette: colours of the classes, for label maps.
 
     Raises:
         ArtefactError: the outputs are not those of such a network.
@@ -120,16 +137,24 @@ def answer(
     name, values = next(iter(outputs.items()))
     if task == CLASSIFICATION:
         return Classified(top_classes(values, classes))
+    if task == SEGMENTATION:
+        if sample.fit is None or values.ndim != 4:  # noqa: PLR2004 (batch, classes, rows, columns)
+            raise _senseless(name, values, sample, "scores of the pixels of a picture")
+        return Segmented.of(sample.fit.labels(values[0]), classes, palette)
     if sample.letterbox is None or values.ndim != 3:  # noqa: PLR2004 (batch, rows, anchors)
-        raise ArtefactError(
-            f"the output {name} is {list(values.shape)}: no boxes in a picture",
-            where=str(sample.path),
-            fix="export the network again as what it is, with --task",
-        )
+        raise _senseless(name, values, sample, "boxes in a picture")
     rows = suppress(values[0], replace(PREDICTION, confidence=confidence))
     things = detections(rows, sample.letterbox, classes)
-    of_coco = values.shape[1] - 4 == len(COCO_CATEGORIES)
+    of_coco = values.shape[1] - _BOX_ROWS == len(COCO_CATEGORIES)
     return Found(things, image_number(sample.path), of_coco)
+
+
+def _senseless(name: str, values: NDArray[Any], sample: Sample, wanted: str) -> ArtefactError:
+    return ArtefactError(
+        f"the output {name} is {list(values.shape)}: no {wanted}",
+        where=str(sample.path),
+        fix="export the network again as what it is, with --task",
+    )
 
 
 def image_number(path: Path) -> int | str:

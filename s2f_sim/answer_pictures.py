@@ -12,12 +12,14 @@ from s2f_sim.detection_picture import draw_detections
 from s2f_sim.raster import draw_raster
 from s2f_sim.run import Run
 from s2f_sim.sample import Recording, Sample
+from s2f_sim.segmentation_picture import draw_labels, draw_regions
+from s2f_sim.segmented import Segmented
 
 
 def draw_answer(
     graph: Graph, run: Run, sample: Sample, found: Answer, title: str, caption: str
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield ``answer``, of recordings ``events``, and ``spikes``, each with a PNG.
+    """Yield ``answer``, ``spikes``, of recordings ``events``, of segmentation ``labels``, as PNG.
 
     Args:
         graph: what ran.
@@ -31,6 +33,9 @@ def draw_answer(
     picture = source if isinstance(source, Image.Image) else events_image(source.events)
     if isinstance(found, Found):
         yield "answer", draw_detections(picture, found.things, title=title, caption=caption)
+    elif isinstance(found, Segmented):
+        yield "answer", draw_regions(picture, found, title=title, caption=caption)
+        yield "labels", draw_labels(found)
     else:
         seen = sample.seen
         yield "answer", annotate(picture, found.scores, title=title, caption=caption, seen=seen)

@@ -1,6 +1,5 @@
 """Preparing a photograph for a classifier, exactly as its training did it."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,17 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from s2f_sim.entries import choice, invalid, table, whole
+from s2f_sim.entries import choice, invalid, normalisation, table, whole
 from s2f_sim.photograph import SUFFIXES, read_image
 from s2f_sim.resampling import INTERPOLATIONS, resample
 from s2f_sim.sample import Area, Sample
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-COLOURS = 3
 # Upstream's crop fraction at 224 pixels; above that size it crops nothing.
 _CROP_FRACTION, _CROPPED_UP_TO = 224 / 232, 224
-# Of means and deviations; far outside of what any training uses, far inside of float32.
-_LARGEST, _SMALLEST_STD = 1e6, 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +63,7 @@ class CentreCrop:
         if crop > resize:
             raise invalid(f"a crop of {crop} does not fit a short side of {resize}", where)
         interpolation = choice(read, "interpolation", INTERPOLATIONS, where)
-        mean, std = (_colour(read, name, where) for name in ("mean", "std"))
-        if min(std) < _SMALLEST_STD:
-            raise invalid(f"std must be at least {_SMALLEST_STD}", where)
-        return cls(resize, crop, interpolation, mean, std)
+        return cls(resize, crop, interpolation, *normalisation(read, where))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, text and lists, as artefacts keep them."""
@@ -112,16 +105,6 @@ class CentreCrop:
     def _square(self, width: int, height: int) -> tuple[int, int, int, int]:
         left, top = round((width - self.crop) / 2), round((height - self.crop) / 2)
         return left, top, left + self.crop, top + self.crop
-
-
-def _colour(entries: Mapping[str, Any], name: str, where: str) -> tuple[float, float, float]:
-    values = entries[name]
-    listed = list(values) if isinstance(values, list | tuple) else []
-    numbers = [float(v) for v in listed if type(v) in (int, float) and abs(v) <= _LARGEST]
-    if not len(numbers) == len(listed) == COLOURS:
-        raise invalid(f"{name} is no list of {COLOURS} numbers up to {_LARGEST:,.0f}", where)
-    red, green, blue = numbers
-    return red, green, blue
 
 
 def resized_plane(width: int, height: int, short: int) -> tuple[int, int]:

@@ -6,6 +6,11 @@ from typing import Any
 from s2f_deploy.errors import InputError
 
 LONGEST_SIDE = 4096
+COLOURS = 3
+# Of means and deviations; far outside of what any training uses, far inside of float32.
+_LARGEST, _SMALLEST_STD = 1e6, 1e-6
+
+Channels = tuple[float, float, float]
 
 
 def invalid(what: str, where: str) -> InputError:
@@ -48,3 +53,25 @@ def choice(entries: Mapping[str, Any], name: str, known: Sequence[str], where: s
     if not isinstance(value, str) or value not in known:
         raise invalid(f"the {name} is none of {', '.join(known)}", where)
     return value
+
+
+def normalisation(entries: Mapping[str, Any], where: str) -> tuple[Channels, Channels]:
+    """``mean`` and ``std`` of every colour.
+
+    Raises:
+        InputError: they are no such lists, or a deviation is about zero; ``where`` is cited.
+    """
+    mean, std = (_channels(entries, name, where) for name in ("mean", "std"))
+    if min(std) < _SMALLEST_STD:
+        raise invalid(f"std must be at least {_SMALLEST_STD}", where)
+    return mean, std
+
+
+def _channels(entries: Mapping[str, Any], name: str, where: str) -> Channels:
+    values = entries[name]
+    listed = list(values) if isinstance(values, list | tuple) else []
+    numbers = [float(v) for v in listed if type(v) in (int, float) and abs(v) <= _LARGEST]
+    if not len(numbers) == len(listed) == COLOURS:
+        raise invalid(f"{name} is no list of {COLOURS} numbers up to {_LARGEST:,.0f}", where)
+    red, green, blue = numbers
+    return red, green, blue

@@ -10,16 +10,18 @@ from typing import Any
 import numpy as np
 
 from s2f_deploy.errors import InputError
-from s2f_sim.answer import DETECTION
+from s2f_sim.answer import DETECTION, SEGMENTATION
 from s2f_sim.camera_events import Events
 from s2f_sim.camera_files import read_events
 from s2f_sim.evaluated_network import EvaluatedNetwork, Response
 from s2f_sim.event_frames import EventFrames
+from s2f_sim.label_map import LabelMap
 from s2f_sim.labelled_data import LabelledData
 from s2f_sim.labelled_sample import LabelledSample
 from s2f_sim.preparation import Preparation, write_preparation
 from s2f_sim.progress_log import ProgressLog
 from s2f_sim.sample import Sample
+from s2f_sim.segmentation_score import confusion
 from s2f_sim.suppression import VALIDATION, suppress
 
 BEST = 5
@@ -66,7 +68,8 @@ def evaluate(
     Returns:
         Of classification ``best``: class and logit of the best five, best first. Of detection
         ``size``: width and height of the source, and ``boxes``: left, top, right, bottom in its
-        pixels, score, class, best first. With both ``work`` and ``seconds``.
+        pixels, score, class, best first. Of segmentation ``confusion``: annotated class, answered
+        class, pixels. With all ``work`` and ``seconds``.
 
     Raises:
         InputError: a file cannot be read, or the output makes no sense; results before it stay.
@@ -81,7 +84,7 @@ def evaluate(
         response = network.run(sample.x)
         if not np.isfinite(response.output).all():
             raise _senseless("the network's output is not finite", sample)
-        found = _found(response, sample) if task == DETECTION else _best(response)
+        found = _answered(task, response, sample, samples[key])
         done += 1
         if progress is not None:
             progress(done, total)
@@ -107,6 +110,17 @@ class _Files:
         return self._preparation.sample(sample.path, self._recording[1], sample.at_us)
 
 
+def _answered(
+    task: str, response: Response, sample: Sample, asked: LabelledSample
+) -> dict[str, Any]:
+    if task == DETECTION:
+        return _found(response, sample)
+    if task == SEGMENTATION:
+        assert isinstance(asked.target, LabelMap)
+        return _confused(response, sample, asked.target)
+    return _best(response)
+
+
 def _best(response: Response) -> dict[str, Any]:
     logits = response.output.reshape(-1)
     best = np.argsort(-logits.astype(np.float64), kind="stable")[:BEST]
@@ -128,6 +142,23 @@ def _found(response: Response, sample: Sample) -> dict[str, Any]:
             for box, row in zip(boxes, rows, strict=True)
         ],
     }
+
+
+def _confused(response: Response, sample: Sample, target: LabelMap) -> dict[str, Any]:
+    if sample.fit is None or response.output.ndim != 3:  # noqa: PLR2004 (classes, rows, columns)
+        raise _senseless(
+            f"an output of {list(response.output.shape)} holds no scores of pixels", sample
+        )
+    classes = len(response.output)
+    truth, picture = target.read(classes), sample.fit.picture
+    if truth.shape != picture:
+        raise InputError(
+            f"the annotation has {truth.shape[1]}x{truth.shape[0]} pixels, its picture "
+            f"{picture[1]}x{picture[0]}",
+            where=str(target.path),
+            fix="annotate the picture in its own size",
+        )
+    return {"confusion": confusion(truth, sample.fit.labels(response.output), classes)}
 
 
 def _short(value: np.float32) -> float:

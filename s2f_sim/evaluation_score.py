@@ -129,9 +129,9 @@ def _ranked(result: Mapping[str, Any], key: str) -> list[int]:
     try:
         best = [int(index) for index, _ in result["best"]]
     except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(key) from error
+        raise damaged_result(key) from error
     if not best:
-        raise _damaged(key)
+        raise damaged_result(key)
     return best
 
 
@@ -179,7 +179,7 @@ def _judged(sample: LabelledSample, result: Mapping[str, Any]) -> tuple[Truth, N
         rows = np.array(result["boxes"], np.float64).reshape(-1, _COLUMNS)
         width, height = (float(side) for side in result["size"])
     except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(sample.key) from error
+        raise damaged_result(sample.key) from error
     truth = sample.target
     return (truth if sample.at_us is None else _cut(truth, width, height)), rows
 
@@ -226,7 +226,8 @@ def _area(boxes: NDArray[np.float64]) -> Any:
     return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
 
 
-def _damaged(key: str) -> ArtefactError:
+def damaged_result(key: str) -> ArtefactError:
+    """The error for a line of the log that this network cannot have written."""
     return ArtefactError(
         "the log holds a result that is none of this network",
         where=key,

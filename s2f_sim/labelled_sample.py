@@ -6,7 +6,7 @@ import math
 import os
 import stat
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from s2f_deploy.errors import InputError
 from s2f_sim.average_precision import Truth
+from s2f_sim.label_map import LabelMap
 from s2f_sim.prediction import printable
 
 _LONGEST_INDEX = 6
@@ -33,13 +34,14 @@ class LabelledSample:
     Attributes:
         key: unique in its data set.
         path: where it lies.
-        target: index of its class; of detection what is in it, in pixels of the source.
+        target: index of its class; of detection what is in it, in pixels of the source; of
+            segmentation the class of every pixel.
         at_us: of a recording: the moment that was labelled, microseconds.
     """
 
     key: str
     path: Path
-    target: int | Truth
+    target: int | Truth | LabelMap
     at_us: int | None = None
 
 
@@ -178,7 +180,9 @@ def _size(path: Path) -> int | None:
     return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
-def _plain(target: int | Truth) -> Any:
+def _plain(target: int | Truth | LabelMap) -> Any:
+    if isinstance(target, LabelMap):
+        return [target.digest(), asdict(target.numbering)]
     if isinstance(target, Truth):
         columns: Sequence[np.ndarray[Any, Any]] = (target.boxes, target.classes, target.crowd)
         return [column.tolist() for column in columns]

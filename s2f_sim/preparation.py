@@ -10,13 +10,14 @@ from PIL import Image
 from s2f_sim.centre_crop import CentreCrop
 from s2f_sim.entries import choice, invalid
 from s2f_sim.event_frames import EventFrames
+from s2f_sim.fitted_picture import FittedPicture
 from s2f_sim.whole_picture import WholePicture
 
-Preparation = CentreCrop | WholePicture | EventFrames
+Preparation = CentreCrop | WholePicture | FittedPicture | EventFrames
 
-KINDS: Mapping[str, type[CentreCrop] | type[WholePicture] | type[EventFrames]] = {
-    kind.kind: kind for kind in (CentreCrop, WholePicture, EventFrames)
-}
+KINDS: Mapping[
+    str, type[CentreCrop] | type[WholePicture] | type[FittedPicture] | type[EventFrames]
+] = {kind.kind: kind for kind in (CentreCrop, WholePicture, FittedPicture, EventFrames)}
 
 
 def read_preparation(entries: object, *, where: str) -> Preparation:

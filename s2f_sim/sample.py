@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from s2f_sim.camera_events import Events
+from s2f_sim.fit import Fit
 from s2f_sim.letterbox import Letterbox
 
 Area = tuple[float, float, float, float]
@@ -40,6 +41,7 @@ class Sample:
         source: the picture in RGB, or the events.
         seen: left, top, right, bottom of what the network sees, in pixels of the source.
         letterbox: where the source lies in the input, for networks that find boxes in it.
+        fit: the same for networks that tell the class of every pixel.
     """
 
     path: Path
@@ -47,3 +49,4 @@ class Sample:
     source: Image.Image | Recording
     seen: Area
     letterbox: Letterbox | None = None
+    fit: Fit | None = None

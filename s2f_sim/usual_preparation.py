@@ -3,25 +3,27 @@
 from collections.abc import Sequence
 
 from s2f_deploy.errors import InputError
-from s2f_sim.answer import CLASSIFICATION, DETECTION
+from s2f_sim.answer import CLASSIFICATION, DETECTION, SEGMENTATION
 from s2f_sim.camera_frames import GEN1_WINDOW_US
-from s2f_sim.centre_crop import COLOURS, CentreCrop
+from s2f_sim.centre_crop import CentreCrop
+from s2f_sim.entries import COLOURS
 from s2f_sim.event_frames import COUNTS, POLARITY, EventFrames
+from s2f_sim.fitted_picture import FittedPicture
 from s2f_sim.preparation import Preparation
 from s2f_sim.whole_picture import WholePicture
 
 _POLARITIES = 2
 _PLANE = 2
-_DETECTOR_RANK = 2
+_TASKS = {2: DETECTION, 3: SEGMENTATION}
 
 
 def usual_task(output: Sequence[int]) -> str:
     """What a network does whose output has this shape, without the batch.
 
-    >>> usual_task((84, 8400)), usual_task((1000,))
-    ('detection', 'classification')
+    >>> usual_task((84, 8400)), usual_task((150, 512, 512)), usual_task((1000,))
+    ('detection', 'segmentation', 'classification')
     """
-    return DETECTION if len(output) == _DETECTOR_RANK else CLASSIFICATION
+    return _TASKS.get(len(output), CLASSIFICATION)
 
 
 def usual_preparation(task: str, shape: Sequence[int], steps: int, *, where: str) -> Preparation:
@@ -49,4 +51,6 @@ def usual_preparation(task: str, shape: Sequence[int], steps: int, *, where: str
         return EventFrames(POLARITY, steps, GEN1_WINDOW_US, (width, height))
     if task == DETECTION:
         return WholePicture(height, width)
+    if task == SEGMENTATION:
+        return FittedPicture.imagenet(height, width)
     return CentreCrop.imagenet(width)

@@ -84,3 +84,9 @@ def write_gen1(
     table = np.array(labels, LABEL)
     np.save(folder / f"{name}_bbox.npy", table)
     return table
+
+
+def write_label_map(path: Path, labels: NDArray[Any]) -> None:
+    """An annotation of the class of every pixel."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(labels).save(path)

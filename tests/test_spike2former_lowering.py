@@ -97,4 +97,3 @@ def test_integers_are_onnx_runtimes_bit_for_bit(arithmetic: Any, tiny: Path) -> 
         fired = sum(bool(counts.any()) for counts in runs[0].counts.values())
         assert fired > 0.9 * len(runs[0].counts)
     assert verify(graph, [image(2)]).equivalent
-

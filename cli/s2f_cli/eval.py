@@ -2,30 +2,33 @@
 
 import json
 import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
 from s2f_cli import options
+from s2f_cli.eval_tables import Score, print_score, print_work
 from s2f_cli.report import Report
 from s2f_cli.subject import Subject, load_artefact
 from s2f_deploy.errors import ArtefactError
-from s2f_sim.answer import DETECTION
+from s2f_sim.answer import CLASSIFICATION, DETECTION, SEGMENTATION, class_count
 from s2f_sim.evaluated_network import FORMS, SPIKES, Spikes, StoredOnnx
 from s2f_sim.evaluation import binding_of, evaluate, mean_work
-from s2f_sim.evaluation_score import (
-    ClassificationScore,
-    DetectionScore,
-    score_boxes,
-    score_classes,
-)
+from s2f_sim.evaluation_score import score_boxes, score_classes
+from s2f_sim.label_map import IGNORED, Numbering
 from s2f_sim.labelled_data import LabelledData, read_labelled_data
 from s2f_sim.labelled_sample import Classes
 from s2f_sim.progress_log import ProgressLog
+from s2f_sim.segmentation_score import score_pixels
 from s2f_sim.simulator import EngineName
 
-_BOX_ROWS = 4
+_JUDGES: Mapping[str, Callable[..., Score]] = {
+    CLASSIFICATION: score_classes,
+    DETECTION: score_boxes,
+    SEGMENTATION: score_pixels,
+}
 
 
 @click.command()
@@ -35,10 +38,27 @@ _BOX_ROWS = 4
     "--dataset",
     type=options.FILE,
     required=True,
-    help="Folder of class folders, list file,label, COCO *.json, VOC folder, or Gen1 folder.",
+    help="Folder of class folders, list file,label, COCO *.json, VOC, Gen1 or CamVid folder, or "
+    "one of label maps, with --images.",
 )
 @click.option("--images", type=options.FILE, help="Folder of the pictures, if it is another one.")
-@click.option("--split", help="Of PASCAL VOC: a list in ImageSets/Main, as test.")
+@click.option(
+    "--split", help="Of PASCAL VOC: a list in ImageSets, as test; of CamVid: train, val or test."
+)
+@click.option(
+    "--ignore",
+    type=click.IntRange(0, 65535),
+    multiple=True,
+    metavar="NUMBER",
+    help=f"Of label maps: a number that is no class; may be repeated.  [default: {IGNORED}]",
+)
+@click.option(
+    "--first-label",
+    type=click.IntRange(0, 65535),
+    default=0,
+    metavar="NUMBER",
+    help="Of label maps: the number of the first class; as ADE20K has it, 1.  [default: 0]",
+)
 @click.option(
     "--samples", type=click.IntRange(1), metavar="N", help="Only N of them, evenly spaced."
 )
@@ -62,6 +82,8 @@ def command(
     dataset: Path,
     images: Path | None,
     split: str | None,
+    ignore: tuple[int, ...],
+    first_label: int,
     samples: int | None,
     form: str,
     timesteps: int | None,
@@ -71,7 +93,7 @@ def command(
     restart: bool,
     json_path: Path | None,
 ) -> None:
-    """Measure a network on a labelled data set: mAP of a detector, top-1 of a classifier.
+    """Measure a network on a labelled data set: top-1, mAP of a detector, mIoU.
 
     Every finished sample goes into a log: a run that was stopped goes on from there.
     """
@@ -83,7 +105,17 @@ def command(
         raise click.UsageError("--timesteps and --engine are for --network spikes")
     subject = load_artefact(report, model)
     classes, suffixes = _classes(subject), subject.preparation.suffixes
-    whole = read_labelled_data(dataset, subject.task, classes, suffixes, images=images, split=split)
+    if (ignore or first_label) and subject.task != SEGMENTATION:
+        raise click.UsageError("--ignore and --first-label are for label maps of segmentation")
+    whole = read_labelled_data(
+        dataset,
+        subject.task,
+        classes,
+        suffixes,
+        images=images,
+        split=split,
+        numbering=Numbering(first_label, ignore or (IGNORED,)),
+    )
     data = whole.part(samples)
     for notice in data.notices:
         report.notice(notice)
@@ -96,13 +128,12 @@ def command(
     if restart:
         _discard(path)
     results = _run(report, subject, data, network, path)
-    judge = score_boxes if subject.task == DETECTION else score_classes
-    score = judge(data.samples, results, classes)
+    score = _JUDGES[subject.task](data.samples, results, classes)
     work, seconds = mean_work(results), math.fsum(result["seconds"] for result in results)
-    _print(report, score)
+    print_score(report, score)
     ran = _describe(network)
     report.line(f"on {score.samples:,} of {data.whole:,} samples of {dataset}, {data.form}")
-    _print_work(report, work)
+    print_work(report, work)
     report.line(f"{_in_words(network)}; {seconds / score.samples:.3f} s per sample")
     report.line(f"log: {path}")
     report.json(
@@ -129,8 +160,7 @@ def command(
 
 def _classes(subject: Subject) -> Classes:
     shape = next(subject.graph.select("output")).output.shape
-    boxes = subject.task == DETECTION
-    count = shape[0] - _BOX_ROWS if boxes else math.prod(shape)
+    count = class_count(subject.task, shape)
     if count < 1:
         raise ArtefactError(
             f"an output of {list(shape)} holds no classes of a network for {subject.task}",
@@ -218,55 +248,3 @@ def _in_words(network: Spikes | StoredOnnx) -> str:
     steps, levels = network.timesteps, network.levels
     exact = f"exact (K >= D = {levels})" if steps >= levels else "a rougher answer (K < D)"
     return f"{steps} timesteps of {levels}: {exact}; {network.engine} engine"
-
-
-def _print(report: Report, score: ClassificationScore | DetectionScore) -> None:
-    if isinstance(score, DetectionScore):
-        _print_boxes(report, score)
-        return
-    rows = [
-        [t.label, f"{t.samples:,}", f"{t.right:,}", f"{t.right / t.samples:.1%}"]
-        for t in score.classes
-    ]
-    report.table({"class": "left", "samples": "right", "right": "right", "share": "right"}, rows)
-    top5 = "" if score.top5 is None else f", top-5 {score.top5:.2%}"
-    report.line(f"top-1 {score.top1:.2%}{top5}")
-
-
-def _print_boxes(report: Report, score: DetectionScore) -> None:
-    rows = [
-        [
-            t.label,
-            f"{t.objects:,}",
-            f"{t.found:,}",
-            f"{t.wrong:,}",
-            "" if t.ap50 is None else f"{t.ap50:.2%}",
-            "" if t.ap50_95 is None else f"{t.ap50_95:.2%}",
-        ]
-        for t in score.classes
-    ]
-    report.table(
-        {
-            "class": "left",
-            "objects": "right",
-            "found": "right",
-            "wrong": "right",
-            "AP50": "right",
-            "AP50-95": "right",
-        },
-        rows,
-    )
-    report.line(
-        f"mAP50 {score.map50:.2%}, mAP50-95 {score.map50_95:.2%}; found and wrong: of boxes with a "
-        "score above 0.25, at an overlap of 0.5"
-    )
-
-
-def _print_work(report: Report, work: dict[str, float]) -> None:
-    if work:
-        host = f" and {work['host_mac']:,.0f} on the host" if work["host_mac"] else ""
-        report.line(
-            f"per sample: {work['spikes']:,.0f} spikes, {work['ac']:,.0f} accumulations (AC), "
-            f"{work['mac']:,.0f} multiplications (MAC){host}; the dense network multiplies "
-            f"{work['dense_mac']:,.0f} times"
-        )

@@ -72,6 +72,14 @@ class Size(click.ParamType[tuple[int, int]]):
     metavar="T",
     help="Real timesteps, where the file says none.",
 )
+@click.option("--norm", type=click.IntRange(1, 255), help="What counts are divided by. Default: D.")
+@click.option(
+    "--offset-bits",
+    type=click.IntRange(0, 16),
+    metavar="B",
+    help="Fraction bits of learned offsets between pixels; 0: as they are. Default: with integer "
+    "weights 8, else 0.",
+)
 @click.option(
     "--size", type=Size(), metavar="SIDE|HxW", help="Of the input in pixels. Default: as trained."
 )
@@ -93,6 +101,8 @@ def command(
     arch: str | None,
     levels: int | None,
     steps: int | None,
+    norm: int | None,
+    offset_bits: int | None,
     size: tuple[int, int] | None,
     resize: int | None,
     task: str | None,
@@ -107,9 +117,11 @@ def command(
     overrides = [_override(text) for text in layers]
     report = Report(f"export {checkpoint}", json_path)
     names = read_classes(classes) if classes else None
+    integers = arithmetic != "float32"
+    wishes = Wishes(arch, levels, steps, size, resize, task, norm, offset_bits, integers)
     with report.progress("exporting"):
-        source = read_network(checkpoint, Wishes(arch, levels, steps, size, resize, task))
-        samples = None if arithmetic == "float32" else _calibration(source, calibrate)
+        source = read_network(checkpoint, wishes)
+        samples = _calibration(source, calibrate) if integers else None
         graph = s2f_deploy.lower_content(
             source.onnx,
             source.name,
@@ -121,7 +133,7 @@ def command(
     metadata = {**source.metadata, **graph.metadata, "arithmetic": arithmetic}
     for notice in metadata["notices"]:
         report.notice(notice)
-    if arithmetic != "float32" and samples is None:
+    if integers and samples is None:
         report.notice(
             "nothing to choose the integer weights by: name a folder of "
             f"{source.preparation.suffixes[0]} files or the like with --calibrate"

@@ -31,7 +31,9 @@ from s2f_sim.simulator import EngineName, simulate
 @options.timesteps
 @options.engine
 @options.threads
-@click.option("--out", type=options.FILE, help="Directory of pictures and boxes. Default: here.")
+@click.option(
+    "--out", type=options.FILE, help="Directory of what is drawn and found. Default: here."
+)
 @click.option("--no-pictures", is_flag=True, help="Draw nothing, write no boxes.")
 @options.json
 def command(
@@ -46,7 +48,7 @@ def command(
     no_pictures: bool,
     json_path: Path | None,
 ) -> None:
-    """Classify FILE, or find the objects in it, by spikes.
+    """Classify FILE, or its pixels, or find the objects in it, by spikes.
 
     FILE is a picture or a recording of an event camera, MODEL an artefact (*.s2f). Default: what
     is bundled with the network.
@@ -57,7 +59,7 @@ def command(
     (sample,) = subject.samples
     with report.progress("simulating"):
         run = simulate(subject.graph, sample.x, timesteps, engine, threads)
-    found = answer(run.outputs, sample, subject.task, subject.classes, confidence)
+    found = answer(run.outputs, sample, subject.task, subject.classes, confidence, subject.palette)
     totals = _totals(run)
     _print(report, run, found, totals)
     written: dict[str, Path] = {}

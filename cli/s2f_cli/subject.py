@@ -1,6 +1,5 @@
 """What a command works on: an artefact, and pictures or recordings for it."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,12 +11,11 @@ from s2f_cli.pipeline import Upstream, read_upstream
 from s2f_cli.report import Report
 from s2f_deploy import Graph
 from s2f_deploy.errors import ArtefactError, InputError
-from s2f_sim.answer import CLASSIFICATION, DETECTION, TASKS
+from s2f_sim.answer import CLASSIFICATION, SEGMENTATION, TASKS, class_count
 from s2f_sim.centre_crop import CentreCrop
 from s2f_sim.preparation import Preparation, read_preparation
 from s2f_sim.sample import Sample
-
-_BOX_ROWS = 4
+from s2f_sim.segmented import Colour, read_palette
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -30,6 +28,7 @@ class Subject:
         task: one of ``TASKS``.
         preparation: how files become what the network takes.
         classes: names of its classes, if it has names.
+        palette: their colours, of a network that tells the class of every pixel, if it has any.
         samples: read and prepared.
         at_us: end of the window seen of recordings, microseconds, if one was chosen.
     """
@@ -39,6 +38,7 @@ class Subject:
     task: str
     preparation: Preparation
     classes: list[str] | None
+    palette: tuple[Colour, ...] | None
     samples: tuple[Sample, ...] = ()
     at_us: int | None = None
 
@@ -83,7 +83,21 @@ def _load(artefact: Path) -> Subject:
             fix="export it again from its checkpoint",
         )
     classes = check_classes(graph.metadata.get("classes"), graph, task, artefact)
-    return Subject(artefact, graph, task, preparation_of(graph, artefact), classes)
+    return Subject(
+        artefact,
+        graph,
+        task,
+        preparation_of(graph, artefact),
+        classes,
+        _palette(graph, task, artefact),
+    )
+
+
+def _palette(graph: Graph, task: str, artefact: Path) -> tuple[Colour, ...] | None:
+    if task != SEGMENTATION:
+        return None
+    count = class_count(task, next(graph.select("output")).output.shape)
+    return read_palette(graph.metadata.get("palette"), count, where=str(artefact))
 
 
 def _default_sample(subject: Subject) -> Path:
@@ -145,8 +159,7 @@ def check_classes(names: object, graph: Graph, task: str, where: Path) -> list[s
     """
     if names is None:
         return None
-    shape = next(graph.select("output")).output.shape
-    count = shape[0] - _BOX_ROWS if task == DETECTION else math.prod(shape)
+    count = class_count(task, next(graph.select("output")).output.shape)
     listed = names if isinstance(names, list) else []
     texts = [name for name in listed if isinstance(name, str)]
     if not len(texts) == len(listed) == count:

@@ -5,25 +5,55 @@ In float, as upstream does it: a host's work, not a chip's.
 Source: Cheng et al. 2021 (MaskFormer), arXiv:2107.06278.
 """
 
-import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+from s2f_models.spike2former import Spike2Former
 
 
-def class_scores(class_logits: Tensor, mask_logits: Tensor, size: tuple[int, int]) -> Tensor:
+def class_scores(
+    class_logits: Tensor,
+    mask_logits: Tensor,
+    size: tuple[int, int],
+    live_classes: int | None = None,
+) -> Tensor:
     """How much every class is at every pixel: its queries' masks, weighted by their certainty.
 
     Args:
         class_logits: float[B, Q, classes + 1], the last for "no object".
         mask_logits: float[B, Q, h, w].
         size: rows and columns of the image as the network saw it, padding included.
+        live_classes: how many of the first classes to score, if not all.
 
     Returns:
         float[B, classes, *size].
     """
     masks = F.interpolate(mask_logits, size, mode="bilinear", align_corners=False).sigmoid()
-    classes = class_logits.softmax(-1)[..., :-1]
-    return torch.einsum("bqc,bqhw->bchw", classes, masks)
+    classes = class_logits.softmax(-1)[..., :-1][..., :live_classes]
+    # A matrix product, so that whoever counts products of an exported network sees them.
+    scores = classes.transpose(1, 2) @ masks.flatten(2)
+    return scores.reshape(*scores.shape[:2], *size)
+
+
+class PixelClassifier(nn.Module):
+    """A Spike2Former that goes on to the scores of the data set's classes at every pixel.
+
+    It shares the network's modules, and has them under the same names.
+
+    Args:
+        network: whose queries are asked.
+    """
+
+    def __init__(self, network: Spike2Former) -> None:
+        super().__init__()
+        self.live_classes = network.config.live_classes
+        self.backbone, self.decode_head = network.backbone, network.decode_head
+
+    def forward(self, image: Tensor) -> Tensor:
+        """float[B, in_channels, H, W], normalised -> float[B, classes, H, W]."""
+        classes, masks = self.decode_head(self.backbone(image), all_layers=False)
+        rows, columns = image.shape[-2:]
+        return class_scores(classes, masks, (rows, columns), self.live_classes)
 
 
 def segment(

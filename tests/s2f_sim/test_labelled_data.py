@@ -39,7 +39,7 @@ def detected(
 def targets(data: LabelledData) -> dict[str, Any]:
     return {
         s.key: s.target
-        if isinstance(s.target, int)
+        if not isinstance(s.target, Truth)
         else list(
             zip(
                 s.target.boxes.tolist(),
