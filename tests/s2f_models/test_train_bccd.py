@@ -51,7 +51,7 @@ def test_stopped_training_resumes_as_if_unbroken(
     letterbox = {"kind": "letterbox", "height": 256, "width": 320, "interpolation": "bilinear"}
     assert info.preprocessing == letterbox
     assert info.calibration is not None
-    assert info.calibration.shape == (4, 64, 64, 3)
+    assert info.calibration.shape == (2, 64, 64, 3)
     save = Training.save
     with monkeypatch.context() as patched:
         patched.setattr(Training, "save", save_and_stop)
