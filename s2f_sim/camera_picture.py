@@ -14,8 +14,9 @@ from s2f_sim.page import FAINT, INK, MUTED, PAPER, Page, rgb
 BRIGHTER, DARKER = "#d1241f", "#1f57b8"
 _MARGIN, _HEADER, _FOOTER, _GAP, _LINE = 28, 66, 52, 20, 26
 _PANEL, _SMALL_SENSOR, _PAGE_WIDTH = 300, 128, 1340
-# A single event is already well visible; several make a pixel fuller.
-_FAINTEST, _FULL_AT = 0.55, 4
+# A single event is already well visible; several make a pixel fuller, until it is as full as most
+# of the busiest are.
+_FAINTEST, _FULL_AT, _BUSY = 0.4, 4, 0.95
 # Mixtures of the two colours; an odd number, so that half and half is one.
 _MIXTURES = 63
 _SWATCH, _KEY_WIDTH = 14, 100
@@ -85,7 +86,9 @@ def _scale(events: Events) -> int:
 def _coloured(frame: NDArray[np.int32]) -> Image.Image:
     """Counts[2, H, W], darker then brighter -> colours out of a palette."""
     total = frame.sum(axis=0)
-    fullness = np.minimum(total, _FULL_AT) - 1
+    busy = np.quantile(total[total > 0], _BUSY) if total.any() else 0
+    steps = np.ceil(total * _FULL_AT / max(busy, _FULL_AT))
+    fullness = np.clip(steps, 1, _FULL_AT) - 1
     mixture = np.rint((_MIXTURES - 1) * frame[1] / np.maximum(total, 1))
     colour = np.where(total, 1 + fullness * _MIXTURES + mixture, 0)
     picture = Image.fromarray(colour.astype(np.uint8))

@@ -1,4 +1,4 @@
-"""Made-up archives of recordings in the format of N-MNIST."""
+"""Made-up archives of recordings in the format of N-MNIST, and digits in that of MNIST."""
 
 import zipfile
 from pathlib import Path
@@ -31,3 +31,19 @@ def write_archive(path: Path, count: int = 6) -> Path:
                 lines.append(f"{number}\t{label}")
             members.writestr(f"{name}.txt", "\r\n".join(lines) + "\r\n")
     return path
+
+
+def write_digits(folder: Path, count: int = 9, split: str = "train") -> Path:
+    """The digits of which ``write_archive`` has recordings, and some more: a bar by their class."""
+    folder.mkdir(exist_ok=True)
+    labels = np.arange(1, count + 1, dtype=np.uint8) % 10
+    pictures = np.zeros((count, 28, 28), np.uint8)
+    for picture, label in zip(pictures, labels, strict=True):
+        picture[4:24, 2 * label : 2 * label + 3] = 255
+    heads = {
+        "images-idx3": np.array([0x803, count, 28, 28], ">u4").tobytes() + pictures.tobytes(),
+        "labels-idx1": np.array([0x801, count], ">u4").tobytes() + labels.tobytes(),
+    }
+    for kind, content in heads.items():
+        (folder / f"{split}-{kind}-ubyte").write_bytes(content)
+    return folder

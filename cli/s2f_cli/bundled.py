@@ -28,6 +28,11 @@ BUNDLED: Mapping[str, Bundled] = {
         _FOLDER / "blood_cells.jpg",
         "SpikeYOLO, red and white blood cells and platelets under a microscope",
     ),
+    "event_digits": Bundled(
+        _FOLDER / "event_digits_nmnist.s2f",
+        _FOLDER / "digit.bs2",
+        "a classifier with real time steps, handwritten digits in front of an event camera",
+    ),
 }
 DEFAULT = BUNDLED["cifar10"]
 

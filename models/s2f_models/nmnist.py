@@ -8,7 +8,6 @@ Source: Orchard et al. 2015, arXiv:1507.07629.
 
 import math
 import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,24 +130,3 @@ def _moved(recording: Recording, generator: torch.Generator) -> tuple[Tensor, Te
     moved += bend[:, recording.y, recording.x]
     x, y = moved.floor().long()
     return x, y
-
-
-def batches(
-    recordings: list[Recording], batch: int, most: tuple[int, int], generator: torch.Generator
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """One epoch of augmented batches in random order; the incomplete last is left.
-
-    Args:
-        recordings: what to choose from.
-        batch: recordings of one batch.
-        most: time steps, and the largest count.
-        generator: draws the order and how each is shown.
-
-    Yields:
-        float32[B, T, 2, 34, 34] and int64[B].
-    """
-    order = torch.randperm(len(recordings), generator=generator).tolist()
-    for first in range(0, len(order) - batch + 1, batch):
-        chosen = [recordings[i] for i in order[first : first + batch]]
-        shown = torch.stack([augmented(r, *most, generator) for r in chosen])
-        yield shown, torch.tensor([r.label for r in chosen])

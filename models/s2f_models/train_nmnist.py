@@ -1,6 +1,12 @@
 """The recipe of the bundled event classifier: digits seen by an event camera (N-MNIST).
 
-    python -m s2f_models.train_nmnist --archive nmnist_small_1100.zip --out event_nmnist.pth
+    python -m s2f_models.train_nmnist --archive nmnist_small_1100.zip --digits mnist/ \
+        --out event_nmnist.pth
+
+A thousand recordings are few. They are of the first thousand training digits of MNIST (the folder
+of ``--digits`` holds that data set's own two files), so an ``EventCamera`` is learned from them
+first, and most of what the classifier sees are recordings it makes up from all the other digits.
+None of the test digits is among them.
 
 Saved after every epoch; ``--resume`` goes on from there as if it had never stopped. What is
 saved under ``model`` are averaged weights; the last step rounds them to float16 values, which
@@ -19,10 +25,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
+from s2f_models.event_camera import EventCamera
 from s2f_models.event_classifier import EventClassifier
-from s2f_models.nmnist import CLASSES, SIDE, Recording, batches, frames, read_archive
+from s2f_models.mnist import Digits, framed, read_digits
+from s2f_models.nmnist import CLASSES, SIDE, Recording, augmented, frames, read_archive
 from s2f_models.registry import create
 from s2f_models.train_cifar10 import round_to_half
 
@@ -31,6 +39,8 @@ LARGEST_GRADIENT_NORM = 2.0
 # The averaged weights remember some hundred steps, fewer in the beginning.
 AVERAGE_DECAY, AVERAGE_WARM_UP = 0.995, 100
 WARM_UP = 0.1
+# Events that the camera is fitted to are not cut at the classifier's largest count.
+_MANY = 1_000
 
 
 def accuracy(model: EventClassifier, recordings: list[Recording]) -> float:
@@ -51,12 +61,16 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--archive", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=120)
-    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--digits", type=Path, required=True, help="folder of MNIST's files")
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--steps", type=int, default=100, help="batches of an epoch")
+    parser.add_argument("--batch", type=int, default=48)
+    parser.add_argument("--recorded", type=int, default=10, help="real recordings of a batch")
+    parser.add_argument("--camera-epochs", type=int, default=40)
     parser.add_argument("--rate", type=float, default=4e-3, help="largest learning rate")
     parser.add_argument("--decay", type=float, default=0.05, help="weight decay")
     parser.add_argument("--smoothing", type=float, default=0.05, help="label smoothing")
-    parser.add_argument("--measure-every", type=int, default=10, help="epochs")
+    parser.add_argument("--measure-every", type=int, default=5, help="epochs")
     parser.add_argument(
         "--held-out", type=int, default=0, help="training recordings to measure on instead"
     )
@@ -66,13 +80,22 @@ def parse_arguments() -> argparse.Namespace:
 
 
 class Training:
-    """Model, averaged model, optimiser and schedule of one run of the recipe."""
+    """Camera, model, averaged model, optimiser and schedule of one run of the recipe.
 
-    def __init__(self, args: argparse.Namespace, recordings: list[Recording]) -> None:
-        self.args, self.recordings = args, recordings
-        self.steps_per_epoch = len(recordings) // int(args.batch)
+    Args:
+        args: the command line.
+        recordings: of the first digits, in their order.
+        digits: what may be shown to the camera.
+    """
+
+    def __init__(
+        self, args: argparse.Namespace, recordings: list[Recording], digits: Digits
+    ) -> None:
+        self.args, self.recordings, self.digits = args, recordings, digits
         self.model, self.average = self._create(), self._create()
         self.average.load_state_dict(self.model.state_dict())
+        self.camera = EventCamera(self.model.config.timesteps)
+        self.camera.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.steps = 0
         kernels = [p for p in self.model.parameters() if p.ndim > 1]
         vectors = [p for p in self.model.parameters() if p.ndim <= 1]
@@ -83,6 +106,22 @@ class Training:
         self.optimizer = torch.optim.AdamW(groups, lr=args.rate)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
 
+    def fit_camera(self) -> float:
+        """Learn the camera from the recordings; returns its last loss.
+
+        Raises:
+            ValueError: the recordings are not of the first digits.
+        """
+        labels = torch.tensor([r.label for r in self.recordings])
+        if not torch.equal(labels, self.digits.labels[: len(labels)]):
+            raise ValueError(
+                f"the {len(labels)} recordings are not of the first {len(labels)} digits"
+            )
+        pictures = framed(self.digits.pictures[: len(labels)], SIDE)
+        counts = torch.stack([frames(r, self.camera.timesteps, _MANY) for r in self.recordings])
+        generator = torch.Generator().manual_seed(self.args.seed)
+        return self.camera.fit(pictures, counts, self.args.camera_epochs, generator)
+
     @staticmethod
     def _create() -> EventClassifier:
         model = create(ARCH)
@@ -91,20 +130,32 @@ class Training:
 
     def _rate(self, step: int) -> float:
         """Factor of the learning rate: a ramp, then half a cosine down to a thousandth."""
-        done: float = step / max(self.args.epochs * self.steps_per_epoch, 1)
+        done: float = step / max(self.args.epochs * self.args.steps, 1)
         if done < WARM_UP:
             return done / WARM_UP
         falling = (done - WARM_UP) / (1 - WARM_UP)
         return 0.001 + 0.999 * (1 + math.cos(math.pi * falling)) / 2
 
+    def _batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Made-up recordings, then real ones: float32[B, T, 2, 34, 34] and int64[B]."""
+        config, args = self.model.config, self.args
+        digits = torch.randint(len(self.digits), (args.batch - args.recorded,), generator=generator)
+        pictures = framed(self.digits.pictures[digits], SIDE)
+        made = self.camera.record(pictures, config.levels, generator)
+        real = torch.randint(len(self.recordings), (args.recorded,), generator=generator).tolist()
+        chosen = [self.recordings[i] for i in real]
+        seen = [augmented(r, config.timesteps, config.levels, generator) for r in chosen]
+        labels = torch.tensor([r.label for r in chosen])
+        return torch.cat((made, torch.stack(seen))), torch.cat((self.digits.labels[digits], labels))
+
     def train_epoch(self, epoch: int) -> float:
-        """One pass over the training recordings; returns the mean loss."""
+        """So many batches; returns the mean loss."""
         # A generator per epoch, so that a resumed run sees what an unbroken one would.
         generator = torch.Generator().manual_seed(self.args.seed * 10_000 + epoch)
         self.model.train()
-        most = (self.model.config.timesteps, self.model.config.levels)
         total = 0.0
-        for x, y in batches(self.recordings, self.args.batch, most, generator):
+        for _ in range(self.args.steps):
+            x, y = self._batch(generator)
             with torch.autocast("cpu", torch.bfloat16):
                 logits = self.model(x)
             loss = F.cross_entropy(logits.float(), y, label_smoothing=self.args.smoothing)
@@ -115,7 +166,7 @@ class Training:
             self.schedule.step()
             self._add_to_average()
             total += float(loss.detach())
-        return total / max(self.steps_per_epoch, 1)
+        return total / int(self.args.steps)
 
     def _add_to_average(self) -> None:
         self.steps += 1
@@ -151,6 +202,7 @@ class Training:
         if epoch < self.args.epochs - 1:
             state |= {
                 "latent": self.model.state_dict(),
+                "camera": self.camera.state_dict(),
                 "steps": self.steps,
                 "optimizer": self.optimizer.state_dict(),
                 "schedule": self.schedule.state_dict(),
@@ -166,6 +218,7 @@ class Training:
         if "latent" not in saved:
             return int(self.args.epochs)
         self.model.load_state_dict(saved["latent"])
+        self.camera.load_state_dict(saved["camera"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.schedule.load_state_dict(saved["schedule"])
         self.steps = int(saved["steps"])
@@ -179,12 +232,18 @@ def main() -> None:
     # Vanishing gradients of silent neurons are denormal numbers, which are slow.
     torch.set_flush_denormal(True)
     recordings = read_archive(args.archive, "train")
+    digits = read_digits(args.digits, "train")
     if args.held_out:
-        recordings, measured = recordings[: -args.held_out], recordings[-args.held_out :]
+        left = len(recordings) - args.held_out
+        # The digits they were made of are not to be seen either.
+        digits = digits.without(left, len(recordings))
+        recordings, measured = recordings[:left], recordings[left:]
     else:
         measured = read_archive(args.archive, "test")
-    training = Training(args, recordings)
+    training = Training(args, recordings, digits)
     start = training.resume() if args.resume and args.out.exists() else 0
+    if start == 0:
+        print(json.dumps({"camera": round(training.fit_camera(), 4)}), flush=True)  # noqa: T201
     for epoch in range(start, args.epochs):
         began = time.perf_counter()
         report: dict[str, Any] = {"epoch": epoch, "loss": round(training.train_epoch(epoch), 4)}

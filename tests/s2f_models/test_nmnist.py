@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from nmnist_archive import encode, write_archive
 
 from s2f_models import nmnist
-from s2f_models.nmnist import Recording, augmented, batches, decode, frames, read_archive
+from s2f_models.nmnist import Recording, augmented, decode, frames, read_archive
 from s2f_sim.camera_files import read_events
 from s2f_sim.camera_frames import count_frames
 
@@ -113,16 +113,3 @@ def test_lost_events_and_other_windows(
     assert not torch.equal(shifted, original)
     # What happens at a pixel happens there, in whichever frame.
     assert (shifted.sum(0) <= original.sum(0)).all()
-
-
-def test_batches_are_repeatable(recordings: list[Recording]) -> None:
-    first, second = (
-        list(batches(recordings, 4, (2, 3), torch.Generator().manual_seed(3))) for _ in range(2)
-    )
-    ((x, y),) = first
-    assert x.shape == (4, 2, 2, 34, 34)
-    assert x.max() == 3
-    assert torch.equal(x, second[0][0])
-    assert set(y.tolist()) < {1, 2, 3, 4, 5, 6}
-    ((other, _),) = batches(recordings, 4, (2, 3), torch.Generator().manual_seed(4))
-    assert not torch.equal(x, other)
