@@ -23,7 +23,7 @@ from paired import times_in_turns
 from s2f_deploy.ir.graph import DType, Node, TensorType, attributes
 from s2f_deploy.ops import OPS
 from s2f_sim.kernels.add_rows import add_rows
-from s2f_sim.kernels.finish import Finish
+from s2f_sim.kernels.finish import OVERHANG, Finish, only_sums
 from s2f_sim.kernels.packing import pack_rows
 from s2f_sim.layout import choose_layout
 from s2f_sim.synapses import Synapse, prepare
@@ -112,15 +112,15 @@ def finish_of(synapse: Synapse, node: Node, fires: bool) -> Finish:
     """Sums that fire at random comparators, or that are kept."""
     channels, positions = node.output.channels, node.output.positions
     bias = synapse.bias
-    ones, none = np.ones(channels, bias.dtype), np.empty((0, channels), bias.dtype)
-    drawn = np.random.default_rng(1).integers(-999, 3000, (LEVELS if fires else 0, channels))
-    return Finish(
-        bias, False, ones, False, none, ones,
-        none if fires else np.empty((positions, channels), bias.dtype),
-        np.sort(drawn, axis=0).astype(bias.dtype), LEVELS,
-        np.empty((positions if fires else 0, channels), np.uint8),
-        np.zeros((LEVELS, positions if fires else 0), np.int32),
-    )  # fmt: skip
+    if not fires:
+        return only_sums(bias, np.empty((positions, channels), bias.dtype))
+    drawn = np.random.default_rng(1).integers(-999, 3000, (LEVELS, channels))
+    return only_sums(bias, bias[:0])._replace(
+        comparators=np.sort(drawn, axis=0).astype(bias.dtype),
+        timesteps=LEVELS,
+        counts=np.empty(positions * channels + OVERHANG, np.uint8),
+        spikes=np.empty((LEVELS, positions), np.int32),
+    )
 
 
 @njit

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2f_deploy.ir.graph import Node, TensorType
-from s2f_sim.kernels.attention import attend_scores_first, attend_values_first
+from s2f_sim.kernels.attention import scores_first, values_first
 from s2f_sim.kernels.events import list_bytes
 from s2f_sim.workers import Workers
 
@@ -22,18 +22,16 @@ def attend(node: Node, inputs: list[Any], workers: Workers) -> NDArray[Any]:
     """Counts q uint8[1, N, C], k uint8[1, M, C], v uint8[1, M, V] -> T[1, N, V], by heads."""
     heads = node["heads"]
     query, key, value = (operand.reshape(-1, operand.shape[2]) for operand in inputs)
-    shape = (len(query), value.shape[1])
-    result = np.zeros(shape, node.output.dtype.array_type)
-    levels = max(int(operand.max(initial=0)) for operand in (query, key, value))
-    kernel = attend_scores_first if node["association"] == "qk_v" else attend_values_first
+    queries, outputs = len(query), value.shape[1]
+    first = node["association"] == "qk_v"
+    prepare = scores_first if first else values_first
+    gathering = prepare(query, key, value, heads, node.output.dtype.array_type)
     # Two passes over tokens, spikes and rows.
-    additions = (query.size + key.size) * max(value.shape[1] // heads, 16)
-    workers.over_rows(
-        heads,
-        lambda first, last: kernel(query, key, value, heads, levels, result, first, last),
-        additions / ADDITIONS_PER_NS,
-    )
-    return result.reshape(1, *shape)
+    additions = (query.size + key.size) * max(outputs // heads, 16)
+    workers.over_rows(heads, gathering.run, additions / ADDITIONS_PER_NS)
+    sums = gathering.result(heads, queries if first else outputs // heads)
+    by_query = sums.transpose(2, 0, 1) if first else sums.transpose(1, 0, 2)
+    return np.ascontiguousarray(by_query).reshape(1, queries, outputs)
 
 
 def largest_event_list_bytes(

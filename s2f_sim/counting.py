@@ -21,6 +21,8 @@ from s2f_sim.sampling import SamplingWork
 RECOUNTED = frozenset({"max_pool", "rewire"})
 """Wiring that gives positions other spikes than those of one position of its source."""
 
+_WITHOUT_ACCUMULATIONS = ("neuron", "exact_sampling")
+
 
 @dataclass(frozen=True, slots=True)
 class _Synapses:
@@ -31,7 +33,7 @@ class _Synapses:
 
 
 class _Trains:
-    """Spikes of one sample, int64[timesteps, positions] of whatever gives spikes."""
+    """Spikes of one sample, int32[timesteps, positions] of whatever gives spikes."""
 
     def __init__(self, nodes: Mapping[str, Node], fired: Mapping[str, NDArray[Any]]) -> None:
         self._nodes, self._known = nodes, dict(fired)
@@ -47,11 +49,12 @@ class _Trains:
             else:
                 shown = np.sum(trains, axis=0)
             self._known[name] = shown
-        return self._known[name]
+        # One type of train: each would compile a kernel of its own.
+        return self._known[name].astype(np.int32, copy=False)
 
 
 class Counter:
-    """Knows the fan-out of every layer of one graph; asked once per sample."""
+    """Knows the fan-out of every layer of one graph."""
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
@@ -59,26 +62,13 @@ class Counter:
         self._seen: set[str] = set()
         self._layers = [layer for node in graph.nodes if (layer := self._layer(node)) is not None]
 
-    def count(
-        self,
-        spikes: Mapping[str, NDArray[Any]],
-        timesteps: int,
-        sampled: Mapping[str, SamplingWork],
-    ) -> tuple[LayerCounts, ...]:
-        """Work of one sample.
+    def work(self, timesteps: int) -> "Work":
+        """Nothing yet.
 
         Args:
-            spikes: int64[timesteps, positions] of every neuron layer and every pooled one.
             timesteps: K; trains of several real timesteps are as many times as long.
-            sampled: what every deformable sampling did.
         """
-        trains = _Trains(self._nodes, spikes)
-        return tuple(
-            sampled[layer.constant.name].of(layer.constant)
-            if layer.constant.name in sampled
-            else _counted(layer, trains, timesteps)
-            for layer in self._layers
-        )
+        return Work(self._nodes, self._layers, timesteps)
 
     def _layer(self, node: Node) -> _Synapses | None:
         if node.op in ("event_conv2d", "event_linear"):
@@ -201,43 +191,71 @@ _OF_MEMBRANES = WIRING | {
 }
 
 
-def _counted(layer: _Synapses, trains: _Trains, timesteps: int) -> LayerCounts:
-    if not layer.sources:
-        return layer.constant
-    trains_read = [(trains.of(name), reached) for name, reached in layer.sources]
-    length = len(trains_read[0][0])
-    assert length % timesteps == 0
-    totals = np.zeros((2, length), np.int64)
-    for train, reached in trains_read:
-        add_reached(train, reached, totals)
-    arrived, accumulated = (tuple(row) for row in totals.tolist())
-    constant = layer.constant
-    if constant.kind == "neuron":
-        updates = prod(constant.shape) * length
-        return replace(constant, spikes_by_timestep=arrived, neuron_updates=updates)
-    return replace(constant, spikes_by_timestep=arrived, ac_by_timestep=accumulated)
+class Work:
+    """What any number of samples made every layer do."""
 
+    def __init__(
+        self, nodes: Mapping[str, Node], layers: Sequence[_Synapses], timesteps: int
+    ) -> None:
+        self._nodes, self._layers, self._timesteps = nodes, layers, timesteps
+        self._samples = 0
+        self._totals: dict[str, NDArray[np.int64]] = {}
+        self._products: dict[str, int] = {}
 
-def add_samples(
-    total: tuple[LayerCounts, ...], sample: tuple[LayerCounts, ...]
-) -> tuple[LayerCounts, ...]:
-    """Work of several samples, layer by layer."""
-    return tuple(_sum(a, b) for a, b in zip(total, sample, strict=True))
+    def add(self, spikes: Mapping[str, NDArray[Any]], sampled: Mapping[str, SamplingWork]) -> None:
+        """Add that of one sample.
 
+        Args:
+            spikes: integers[timesteps, positions] of every neuron layer and every pooled one.
+            sampled: what every deformable sampling did.
+        """
+        self._samples += 1
+        trains = _Trains(self._nodes, spikes)
+        for layer in self._layers:
+            if layer.constant.name in sampled:
+                self._add_sampling(layer.constant, sampled[layer.constant.name])
+            for name, reached in layer.sources:
+                train = trains.of(name)
+                # The kernel would run off their ends in silence.
+                assert train.shape[1:] == reached.shape
+                add_reached(train, reached, self._total(layer.constant, len(train)))
 
-def _sum(a: LayerCounts, b: LayerCounts) -> LayerCounts:
-    return replace(
-        a,
-        samples=a.samples + b.samples,
-        spikes_by_timestep=_elementwise(a.spikes_by_timestep, b.spikes_by_timestep),
-        ac_by_timestep=_elementwise(a.ac_by_timestep, b.ac_by_timestep),
-        mac=a.mac + b.mac,
-        dense_mac=a.dense_mac + b.dense_mac,
-        padded_mac=a.padded_mac + b.padded_mac,
-        neuron_updates=a.neuron_updates + b.neuron_updates,
-        membrane_adds=a.membrane_adds + b.membrane_adds,
-    )
+    def _add_sampling(self, layer: LayerCounts, sampling: SamplingWork) -> None:
+        done = sampling.of(layer)
+        totals = self._total(layer, len(done.spikes_by_timestep))
+        totals[0] += done.spikes_by_timestep
+        totals[1] += done.ac_by_timestep or 0
+        self._products[layer.name] = self._products.get(layer.name, 0) + done.mac
 
+    def _total(self, layer: LayerCounts, length: int) -> NDArray[np.int64]:
+        """Spikes and accumulations of each timestep so far: int64[2, timesteps]."""
+        assert length % self._timesteps == 0
+        if layer.name not in self._totals:
+            self._totals[layer.name] = np.zeros((2, length), np.int64)
+        total = self._totals[layer.name]
+        assert total.shape[1] == length
+        return total
 
-def _elementwise(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(x + y for x, y in zip(a, b, strict=True))
+    def layers(self) -> tuple[LayerCounts, ...]:
+        """Layer by layer, in execution order."""
+        return tuple(self._layer(layer.constant) for layer in self._layers)
+
+    def _layer(self, constant: LayerCounts) -> LayerCounts:
+        """The constant part once per sample, and what its spikes did."""
+        name, kind, samples = constant.name, constant.kind, self._samples
+        totals = self._totals.get(name)
+        arrived, accumulated = ((), ()) if totals is None else map(tuple, totals.tolist())
+        return LayerCounts(
+            name,
+            kind,
+            constant.shape,
+            samples,
+            constant.inputs,
+            arrived,
+            () if kind in _WITHOUT_ACCUMULATIONS else accumulated,
+            self._products.get(name, samples * constant.mac),
+            samples * constant.dense_mac,
+            samples * constant.padded_mac,
+            samples * prod(constant.shape) * len(arrived) if kind == "neuron" else 0,
+            samples * constant.membrane_adds,
+        )

@@ -1,6 +1,5 @@
 """What the simulator asks of an engine, and the walk over the graph that all share."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -69,18 +68,17 @@ class Walk:
             image: float32 of the input's shape.
             forced: counts that replace what these neurons hand on.
         """
-        readers = Counter(name for step in self.engine.steps for name in step.reads)
+        dropped = _last_reads(self.engine.steps)
         values: dict[str, Any] = {
             node.name: self.engine.from_array(node, image) for node in self.graph.select("input")
         }
-        for step in self.engine.steps:
+        for step, names in zip(self.engine.steps, dropped, strict=True):
             if step.node.op == "output":
                 value = values[step.node.inputs[0]]
                 self.outputs[step.node.name] = self.engine.to_array(step.node, value)
             else:
                 self._take(step, values, forced)
-            readers.subtract(step.reads)
-            for name in {name for name in step.reads if not readers[name]}:
+            for name in names:
                 del values[name]
 
     def _take(self, step: Step, values: dict[str, Any], forced: Mapping[str, NDArray[Any]]) -> None:
@@ -107,3 +105,13 @@ class Walk:
         read = [self.engine.to_array(self.graph.node(n), values[n]) for n in node.inputs[1:]]
         arrays = self.graph.arrays(node)
         self.sampled[node.name] = sampling_work(node, read, arrays, self.timesteps)
+
+
+def _last_reads(steps: Sequence[Step]) -> list[list[str]]:
+    """Of every step, the names that no later one reads."""
+    read, dropped = set[str](), list[list[str]]()
+    for step in reversed(steps):
+        names = set(step.reads) - read
+        read |= names
+        dropped.append(list(names))
+    return dropped[::-1]

@@ -5,7 +5,6 @@ several real timesteps T, these are on an axis in front, and one follows the oth
 """
 
 from collections.abc import Callable, Mapping
-from collections.abc import Set as AbstractSet
 from typing import Any
 
 import numpy as np
@@ -15,13 +14,15 @@ from s2f_deploy.ir.graph import Graph, Node, TensorType
 from s2f_deploy.ops import evaluate
 from s2f_sim.attention import attend
 from s2f_sim.finishing import Finishing
-from s2f_sim.fusion import Step, fires_at_once, fused_steps
-from s2f_sim.kernels.finish import finish_positions
+from s2f_sim.fusion import Step, fused_steps
+from s2f_sim.kernels.events import flat_window
+from s2f_sim.kernels.finish import Finish, finish_positions
 from s2f_sim.kernels.spike_counting import count_spikes
 from s2f_sim.layout import Layout, choose_layout
+from s2f_sim.pooling import pooled
 from s2f_sim.product import read_held
 from s2f_sim.sampling import read_between
-from s2f_sim.synapses import Synapse, only_sums, prepare, prepare_products
+from s2f_sim.synapses import Synapse, prepare, prepare_products
 from s2f_sim.workers import Workers
 
 ChooseLayout = Callable[[Node, TensorType, NDArray[Any]], Layout]
@@ -47,13 +48,12 @@ class EventsEngine:
         self._workers = Workers(threads)
         self._addresses: dict[str, NDArray[Any]] = {}
         self._synapses = dict(self._prepared(layout))
-        attentions = {node.name for node in graph.select("attention")}
-        fusing = attentions | self._synapses.keys()
-        self.steps = fused_steps(graph, {n for n in fusing if self._types[n].steps == 1})
+        fusing = self._synapses.keys() | {node.name for node in graph.select("attention")}
+        self.steps = fused_steps(graph, fusing)
         self._finishing = {
-            step.node.name: Finishing(graph, step)
+            step.node.name: Finishing(graph, step, self._bias(step.node))
             for step in self.steps
-            if _finishes(step, self._synapses.keys())
+            if step.node.name in fusing or step.node.op == "integrate_fire"
         }
 
     def _prepared(self, layout: ChooseLayout) -> list[tuple[str, Synapse]]:
@@ -90,8 +90,7 @@ class EventsEngine:
         node = step.node
         inputs = [values[name] for name in step.inputs]
         if node.name not in self._finishing:
-            value = self._value(node, inputs, timesteps)
-            return (None, value, None) if step.neuron else (value, None, None)
+            return self._value(node, inputs), None, None
         other = values[step.residual.value] if step.residual else None
         return self._finished(step, inputs, other, timesteps)
 
@@ -99,24 +98,32 @@ class EventsEngine:
         self, step: Step, inputs: list[Any], other: NDArray[Any] | None, timesteps: int
     ) -> tuple[Any, Any, NDArray[Any] | None]:
         """Of sums that are finished while they are in the cache."""
-        node, finishing = step.node, self._finishing[step.node.name]
+        node, several = step.node, step.node.output.steps > 1
         synapse = self._synapses.get(node.name)
-        if synapse is not None:
-            finish = finishing.of(synapse.bias, other, timesteps)
-            synapse.accumulate(inputs[0], finish, self._workers)
-            return finishing.results(finish)
-        attends = node.op == "attention"
-        sums = attend(node, inputs, self._workers) if attends else inputs[0]
-        sums = sums.reshape(-1, node.output.channels)
-        finish = finishing.of(np.zeros((1, sums.shape[1]), sums.dtype), other, timesteps)
+
+        def work(now: int, finish: Finish) -> None:
+            read = [value[now] for value in inputs] if several else inputs
+            if synapse is not None:
+                synapse.accumulate(read[0], finish, self._workers)
+            else:
+                sums = attend(node, read, self._workers) if node.op == "attention" else read[0]
+                self._finish(sums.reshape(-1), finish)
+
+        return self._finishing[node.name].run(other, timesteps, work)
+
+    def _bias(self, node: Node) -> NDArray[Any] | None:
+        synapse = self._synapses.get(node.name)
+        return None if synapse is None else synapse.bias
+
+    def _finish(self, sums: NDArray[Any], finish: Finish) -> None:
+        """Of sums that are there already."""
         self._workers.over_rows(
-            len(sums),
+            sums.size // finish.bias.shape[1],
             lambda first, last: finish_positions(sums, finish, first, last),
             sums.size / NEURONS_FIRED_PER_NS,
         )
-        return finishing.results(finish)
 
-    def _value(self, node: Node, inputs: list[NDArray[Any]], timesteps: int) -> NDArray[Any]:
+    def _value(self, node: Node, inputs: list[NDArray[Any]]) -> NDArray[Any]:
         """Of a node by itself."""
         match node.op:
             case "add":
@@ -126,18 +133,18 @@ class EventsEngine:
                 wide = inputs[0].astype(node.output.dtype.array_type)
                 shifted: NDArray[Any] = wide << self._graph.arrays(node)[0].astype(wide.dtype)
                 return shifted
-            case "concat" | "upsample" | "rewire" | "reshape":
-                return self._wired(node, inputs, timesteps)
+            case "concat" | "upsample" | "rewire" | "reshape" | "repeat":
+                return self._wired(node, inputs)
             case "product":
                 return read_held(node, inputs[0], inputs[1], self._workers)
             case "bilinear_upsample" | "deformable_sample":
                 return read_between(node, inputs, self._graph.arrays(node), self._workers)
-            case _ if node.name in self._synapses:
-                return np.stack([self._sums(node, now) for now in inputs[0]])
+            case "max_pool":
+                return pooled(node, inputs[0])
             case _:
-                return self._dense(node, inputs, timesteps)
+                return self._dense(node, inputs)
 
-    def _wired(self, node: Node, inputs: list[NDArray[Any]], timesteps: int) -> NDArray[Any]:
+    def _wired(self, node: Node, inputs: list[NDArray[Any]]) -> NDArray[Any]:
         """What moves elements and computes nothing."""
         match node.op:
             case "concat":
@@ -147,11 +154,13 @@ class EventsEngine:
                 return inputs[0].repeat(rows, axis=-3).repeat(columns, axis=-2)
             case "rewire":
                 return self._rewired(node, inputs[0])
+            case "repeat":
+                return inputs[0][None].repeat(node["steps"], axis=0)
             case _ if node.output.channels == inputs[0].shape[-1]:
                 steps = (node.output.steps,) if node.output.steps > 1 else ()
                 return inputs[0].reshape(*steps, *node.output.plane, -1)
             case _:
-                return self._dense(node, inputs, timesteps)
+                return self._dense(node, inputs)
 
     def _rewired(self, node: Node, value: NDArray[Any]) -> NDArray[Any]:
         """Elements at other places; addresses are turned to channels last once."""
@@ -164,40 +173,21 @@ class EventsEngine:
         wired: NDArray[Any] = value.reshape(-1)[self._addresses[node.name]]
         return wired.reshape(*node.output.plane, -1)
 
-    def _sums(self, node: Node, source: NDArray[Any]) -> NDArray[Any]:
-        """The sums of a synaptic layer at one real timestep."""
-        synapse = self._synapses[node.name]
-        sums = np.empty((node.output.positions, node.output.channels), synapse.bias.dtype)
-        synapse.accumulate(source, only_sums(synapse.bias, sums), self._workers)
-        return sums.reshape(*node.output.plane, -1)
-
     def spikes(self, node: Node, value: NDArray[Any], timesteps: int) -> NDArray[Any]:
         """int32[T * timesteps, positions]: a neuron with count n spikes in timesteps 1..n."""
         steps, positions = node.output.steps, node.output.positions
-        counts = value.reshape(steps, positions, node.output.channels)
         spikes = np.empty((steps, timesteps, positions), np.int32)
-        for now, train in zip(counts, spikes, strict=True):
-            count_spikes(now, train)
+        for now, train in zip(value.reshape(steps, -1), spikes, strict=True):
+            count_spikes(flat_window(now), node.output.channels, train)
         return spikes.reshape(-1, positions)
 
-    def _dense(self, node: Node, inputs: list[Any], timesteps: int) -> NDArray[Any]:
-        """What multiplies real values, couples real timesteps, or is the host's: as defined."""
+    def _dense(self, node: Node, inputs: list[Any]) -> NDArray[Any]:
+        """What multiplies real values, couples positions, or is the host's: as defined."""
         plain = [
             np.ascontiguousarray(_channels_first(self._types[name], value))
             for name, value in zip(node.inputs, inputs, strict=True)
         ]
-        params = self._graph.arrays(node)
-        if node.op == "integrate_fire":
-            params = [params[0][:timesteps], *params[1:]]
-        return self.from_array(node, evaluate(node, plain, params))
-
-
-def _finishes(step: Step, prepared: AbstractSet[str]) -> bool:
-    """Whether a kernel finishes the sums of a step."""
-    if step.node.output.steps > 1:
-        return False
-    fires = step.neuron is not None and fires_at_once(step.neuron)
-    return fires or step.node.op == "attention" or step.node.name in prepared
+        return self.from_array(node, evaluate(node, plain, self._graph.arrays(node)))
 
 
 def _channels_first(output: TensorType, value: NDArray[Any]) -> NDArray[Any]:

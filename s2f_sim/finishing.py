@@ -1,30 +1,61 @@
 """How the sums of one step are finished: the constant part of `kernels.finish.Finish`."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from s2f_deploy.ir.graph import Graph, Node
+from s2f_deploy.ir.graph import Graph, Node, TensorType
+from s2f_deploy.ops.neuron import leak_shift
+from s2f_deploy.ops.real_time import extra_bits
 from s2f_sim.fusion import Step
-from s2f_sim.kernels.finish import Finish
+from s2f_sim.kernels.finish import OVERHANG, Finish, only_sums
 
 
 class Finishing:
-    """Shifts and comparators of one step, spread over its channels once."""
+    """Shifts, comparators and leak of one step, spread over its channels once.
 
-    def __init__(self, graph: Graph, step: Step) -> None:
-        self._step = step
+    Args:
+        graph: at EVENT level.
+        step: whose sums are finished.
+        bias: T[1 or P, C], added to the sums; zeros if None.
+    """
+
+    def __init__(self, graph: Graph, step: Step, bias: NDArray[Any] | None) -> None:
         last = step.neuron or step.membrane
         assert last is not None
-        self._plane, self._channels = last.output.plane, last.output.channels
-        fired = graph.arrays(step.neuron)[0] if step.neuron else np.empty((0, 1))
-        dtype = fired.dtype if step.neuron else last.output.dtype.array_type
-        self._comparators = self._spread(fired, dtype)
+        output = last.output
+        self._channels = output.channels
+        summed = graph.by_name()[step.inputs[0]] if step.node is step.neuron else step.node
+        dtype = summed.output.dtype.array_type
+        if bias is None:
+            bias = np.zeros((1, self._channels), dtype)
         align = step.residual.align if step.residual else None
-        self._scale = self._power(graph, step.shifts, dtype)
-        self._other_scale = self._power(graph, (align,) if align else (), dtype)
-        self._scaled = bool((self._scale != 1).any() or (self._other_scale != 1).any())
+        scale = self._power(graph, step.shifts, dtype)
+        other_scale = self._power(graph, (align,) if align else (), dtype)
+        self._remembers = step.neuron is not None and leak_shift(step.neuron) > 0
+        self._once = only_sums(bias, bias[:0])._replace(
+            scaled=bool((scale != 1).any() or (other_scale != 1).any()),
+            scale=scale,
+            other_scale=other_scale,
+            added=step.residual is not None,
+        )
+        if step.neuron is not None:
+            self._once = self._firing(step.neuron, graph.arrays(step.neuron))
+        self._sizes = output.steps, output.positions, output.channels
+        self._membrane = None if step.membrane is None else _value_shape(step.membrane.output)
+        self._fired = None if step.neuron is None else _value_shape(step.neuron.output)
+
+    def _firing(self, neuron: Node, arrays: Sequence[NDArray[Any]]) -> Finish:
+        comparators = self._spread(arrays[0], arrays[0].dtype)
+        none, nothing = comparators[:0], comparators[:0, 0]
+        one_count, leak = nothing, nothing
+        if self._remembers:
+            one_count, leak = self._rest(neuron, arrays[1], comparators.dtype)
+        return self._once._replace(
+            comparators=comparators, one_count=one_count, leak=leak, before=none, after=none
+        )
 
     def _spread(self, array: NDArray[Any], dtype: Any) -> NDArray[Any]:
         # A copy of its own: kernels are compiled once more for arrays that are read-only.
@@ -37,38 +68,66 @@ class Finishing:
             scale <<= self._spread(graph.arrays(align)[0], dtype)
         return scale
 
-    def of(self, bias: NDArray[Any], other: NDArray[Any] | None, timesteps: int) -> Finish:
-        """What to do with the sums of one sample.
+    def _rest(
+        self, neuron: Node, one_count: NDArray[Any], wide: np.dtype[Any]
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """``one_count`` and ``leak`` of a `Finish`; see `ops.real_time` for fine units."""
+        shift = leak_shift(neuron)
+        if wide.kind == "f":
+            return self._spread(one_count, wide), np.array([2.0**-shift, 1.0], wide)
+        fine = extra_bits(shift, neuron.output.steps)
+        bits = self._spread(one_count, wide) + wide.type(fine)
+        # A shift by more than all bits is one by all but the sign's.
+        leak = min(shift, 8 * wide.itemsize - 1), wide.type(1) << wide.type(fine)
+        return np.left_shift(wide.type(1), bits), np.array(leak, wide)
+
+    def run(
+        self, other: NDArray[Any] | None, timesteps: int, work: Callable[[int, Finish], None]
+    ) -> tuple[Any, Any, NDArray[Any] | None]:
+        """Finish the sums of one sample.
 
         Args:
-            bias: T[1 or P, C].
-            other: the residual T[H, W, C], if there is one.
+            other: the residual T[..., H, W, C], if there is one.
             timesteps: in which a neuron may fire.
-        """
-        positions, channels = int(np.prod(self._plane)), self._channels
-        none = np.empty((0, channels), bias.dtype)
-        fires, keeps = self._step.neuron is not None, self._step.membrane is not None
-        return Finish(
-            bias=bias,
-            scaled=self._scaled,
-            scale=self._scale,
-            added=other is not None,
-            other=none if other is None else other.reshape(positions, channels),
-            other_scale=self._other_scale,
-            membrane=np.empty((positions, channels), bias.dtype) if keeps else none,
-            comparators=self._comparators,
-            timesteps=timesteps,
-            counts=np.empty((positions if fires else 0, channels), np.uint8),
-            spikes=np.zeros((timesteps, positions if fires else 0), np.int32),
-        )
+            work: sums up one real timestep, and does what a `Finish` says.
 
-    def results(self, finish: Finish) -> tuple[Any, Any, NDArray[Any] | None]:
-        """Value of the membrane's node, of the neuron, its spikes; None for what there is not."""
-        step = self._step
-        membrane = fired = spikes = None
-        if step.membrane is not None:
-            membrane = finish.membrane.reshape(*step.membrane.output.plane, -1)
-        if step.neuron is not None:
-            fired = finish.counts.reshape(*step.neuron.output.plane, -1)
-            spikes = finish.spikes
-        return membrane, fired, spikes
+        Returns:
+            Value of the membrane's node, of the neuron, its spikes; None for what there is not.
+        """
+        steps, positions, channels = self._sizes
+        neurons = positions * channels if self._fired else 0
+        others = None if other is None else other.reshape(self._sizes)
+        kept = self._sizes if self._membrane else (steps, 0, channels)
+        membrane = np.empty(kept, self._once.bias.dtype)
+        counts = np.empty(steps * neurons + OVERHANG, np.uint8)
+        spikes = np.empty((steps, timesteps, positions if self._fired else 0), np.int32)
+        before, after = self._carried()
+        for now in range(steps):
+            finish = self._once._replace(
+                timesteps=timesteps,
+                other=self._once.other if others is None else others[now],
+                membrane=membrane[now],
+                counts=counts[now * neurons : (now + 1) * neurons + OVERHANG],
+                spikes=spikes[now],
+                before=before,
+                after=after,
+            )
+            work(now, finish)
+            before, after = after, before
+        value = membrane.reshape(self._membrane) if self._membrane else None
+        if not self._fired:
+            return value, None, None
+        return value, counts[:-OVERHANG].reshape(self._fired), spikes.reshape(-1, positions)
+
+    def _carried(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Room for what one real timestep leaves to the next; nothing is left to the first."""
+        if not self._remembers:
+            return self._once.before, self._once.after
+        shape, dtype = self._sizes[1:], self._once.comparators.dtype
+        return np.zeros(shape, dtype), np.empty(shape, dtype)
+
+
+def _value_shape(output: TensorType) -> tuple[int, ...]:
+    """Of values as the engine hands them on: [H, W, C], of several real timesteps [T, H, W, C]."""
+    steps = (output.steps,) if output.steps > 1 else ()
+    return (*steps, *output.plane, output.channels)

@@ -10,7 +10,6 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 from s2f_deploy.ir.graph import Graph, Node
-from s2f_deploy.ops.neuron import leak_shift
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +71,6 @@ def fused_steps(graph: Graph, fusing: AbstractSet[str]) -> list[Step]:
     return steps
 
 
-def fires_at_once(node: Node) -> bool:
-    """Whether a node is a neuron that remembers nothing."""
-    return node.op == "integrate_fire" and not leak_shift(node)
-
-
 def _single(node: Node) -> Step:
     fires = node.op == "integrate_fire"
     return Step(node, node.inputs, membrane=None if fires else node, neuron=node if fires else None)
@@ -97,7 +91,7 @@ class _Fusion:
         while (following := self._next(step, at)) is not None:
             step, at = following
             self.done.add(at.name)
-        neurons = [one for one in self.consumers[at.name] if fires_at_once(one)]
+        neurons = [one for one in self.consumers[at.name] if one.op == "integrate_fire"]
         neuron = neurons[0] if neurons else None
         if neuron is not None:
             self.done.add(neuron.name)

@@ -61,7 +61,7 @@ def _choose_together(node: Node, rows: NDArray[Any]) -> int:
 
 def tile_positions(outputs: int) -> int:
     """Positions of a tile of membranes that leaves room for weights in the nearest cache."""
-    return int(np.clip(_TILE_BYTES // (4 * outputs), 8, _MOST_TILE_POSITIONS))
+    return min(max(_TILE_BYTES // (4 * outputs), 8), _MOST_TILE_POSITIONS)
 
 
 def largest_event_list_bytes(

@@ -18,11 +18,7 @@ def read_held(
     """Held T[1, Q, I + 1], counts uint8[..., I] -> T[..., Q]."""
     rows = np.ascontiguousarray(held.reshape(-1, held.shape[-1]).T)
     counts = events.reshape(-1, events.shape[-1])
-    result = np.empty((len(counts), rows.shape[1]), rows.dtype)
-    levels = int(counts.max(initial=0))
-    workers.over_rows(
-        len(counts),
-        lambda first, last: add_held(counts, rows, levels, result, first, last),
-        counts.size * rows.shape[1] / ADDITIONS_PER_NS,
-    )
-    return result.reshape(*node.output.plane, -1)
+    gathering = add_held(counts, rows)
+    workers.over_rows(len(counts), gathering.run, counts.size * rows.shape[1] / ADDITIONS_PER_NS)
+    sums = gathering.result(len(counts), rows.shape[1])
+    return np.ascontiguousarray(sums).reshape(*node.output.plane, -1)

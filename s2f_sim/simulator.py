@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from s2f_deploy.errors import InputError
 from s2f_deploy.ir.graph import Graph
-from s2f_sim.counting import Counter, add_samples
+from s2f_sim.counting import Counter
 from s2f_sim.engine import Engine, Walk
 from s2f_sim.events import ChooseLayout, EventsEngine
 from s2f_sim.layout import choose_layout
 from s2f_sim.reference import ReferenceEngine
-from s2f_sim.run import LayerCounts, Run
+from s2f_sim.run import Run
 
 EngineName = Literal["events", "reference"]
 
@@ -67,18 +67,16 @@ class Simulator:
         steps = self.levels if timesteps is None else timesteps
         batch = self._checked(x, steps)
         began = time.perf_counter()
-        walks = []
-        layers: tuple[LayerCounts, ...] = ()
+        walks, work = [], self._counter.work(steps)
         for i, sample in enumerate(batch):
             walk = Walk(self.graph, self._engine, steps)
             walk.run(sample, {name: counts[i] for name, counts in (forced or {}).items()})
-            counted = self._counter.count(walk.spikes, steps, walk.sampled)
-            layers = add_samples(layers, counted) if i else counted
+            work.add(walk.spikes, walk.sampled)
             walks.append(walk)
         return Run(
             outputs=_stacked([walk.outputs for walk in walks]),
             counts=_stacked([walk.counts for walk in walks]),
-            layers=layers,
+            layers=work.layers(),
             timesteps=steps,
             levels=self.levels,
             windows=self.windows,

@@ -8,10 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2f_deploy.ir.graph import Node, TensorType
-from s2f_sim.kernels.accumulate import accumulate_convolution, accumulate_rows
+from s2f_sim.kernels.accumulate import OVERHANG, accumulate_convolution, accumulate_rows
 from s2f_sim.kernels.aligned import aligned_copy
-from s2f_sim.kernels.depthwise import PatchTable, accumulate_depthwise, patch_table
-from s2f_sim.kernels.finish import Finish, finish_positions
+from s2f_sim.kernels.depthwise import (
+    PatchTable,
+    accumulate_depthwise,
+    patch_table,
+    scratch_pitch,
+)
+from s2f_sim.kernels.events import flat_window, list_length
+from s2f_sim.kernels.finish import Finish, finish_positions, only_sums
 from s2f_sim.kernels.multiply import LANES, multiply_convolution
 from s2f_sim.kernels.packing import CACHE_BYTES, PackedRows, pack_rows
 from s2f_sim.layout import Layout, narrowest_sum, tile_positions
@@ -95,15 +101,21 @@ class _Rows:
     levels: int
 
     def accumulate(self, source: NDArray[Any], finish: Finish, workers: Workers) -> None:
-        counts = source.reshape(-1, source.shape[2])
-        packed, outputs = self.packed, self.bias.shape[1]
-        tile = min(tile_positions(outputs), len(counts))
-        arrays = (counts, self.levels, packed.lanes, packed.blocks, packed.burst, tile, finish)
-        workers.over_rows(
-            len(counts),
-            lambda a, b: accumulate_rows(*arrays, a, b),
-            counts.size * outputs * TYPICAL_COUNT / ACCUMULATIONS_PER_NS,
-        )
+        channels = source.shape[2]
+        packed, positions, outputs = self.packed, source.size // channels, self.bias.shape[1]
+        tile = min(tile_positions(outputs), positions)
+        arrays = flat_window(source), channels, packed.lanes, packed.blocks, packed.burst, tile
+
+        def work(first: int, last: int) -> None:
+            room = (
+                np.empty(list_length(tile, channels, self.levels), np.uint32),
+                np.empty(tile + 1, np.int64),
+                np.empty(tile * outputs + OVERHANG, self.bias.dtype),
+            )
+            accumulate_rows(*arrays, *room, finish, first, last)
+
+        estimate_ns = source.size * outputs * TYPICAL_COUNT / ACCUMULATIONS_PER_NS
+        workers.over_rows(positions, work, estimate_ns)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -148,13 +160,24 @@ class _Convolution:
 
     def accumulate(self, source: NDArray[Any], finish: Finish, workers: Workers) -> None:
         packed, (lines, columns) = self.packed, self.plane
-        arrays = (source, self.levels, packed.lanes, packed.blocks, packed.burst)
-        geometry = (self.window, self.stride, self.padding, columns, self._tile_columns())
-        workers.over_rows(
-            lines,
-            lambda a, b: accumulate_convolution(*arrays, *geometry, finish, a, b),
-            self.synapses * TYPICAL_COUNT / ACCUMULATIONS_PER_NS,
-        )
+        _, width, channels = source.shape
+        arrays = flat_window(source), source.shape, packed.lanes, packed.blocks, packed.burst
+        tile = self._tile_columns()
+        geometry = self.window, self.stride, self.padding, columns, tile
+        taps, _, together = self.window
+        events = taps * list_length(width, channels, self.levels)
+
+        def work(first: int, last: int) -> None:
+            room = (
+                np.empty(events, np.uint32),
+                np.empty(taps * (width + 1), np.int64),
+                np.empty(events, np.uint32),
+                np.empty(width + 1, np.int64),
+                np.empty((tile + together) * self.bias.shape[1] + OVERHANG, self.bias.dtype),
+            )
+            accumulate_convolution(*arrays, *geometry, *room, finish, first, last)
+
+        workers.over_rows(lines, work, self.synapses * TYPICAL_COUNT / ACCUMULATIONS_PER_NS)
 
     def _tile_columns(self) -> int:
         """As many as leave room for a block of weights, or enough to pay for fetching it."""
@@ -195,13 +218,23 @@ class _Depthwise:
 
     def accumulate(self, source: NDArray[Any], finish: Finish, workers: Workers) -> None:
         lines, columns = self.plane
-        arrays = (source, self.levels, self.table.patches, self.table.reach)
-        geometry = (self.kernel_height, self.padding, columns)
-        workers.over_rows(
-            lines,
-            lambda a, b: accumulate_depthwise(*arrays, *geometry, finish, a, b),
-            self.synapses * TYPICAL_COUNT / ACCUMULATIONS_PER_NS,
-        )
+        _, width, channels = source.shape
+        patches = self.table.patches
+        down, ring, across, _, lanes = patches.shape
+        arrays = flat_window(source), source.shape, patches.reshape(-1), (down, ring, across, lanes)
+        geometry = self.table.reach, self.kernel_height, self.padding, columns
+        pitch = scratch_pitch(self.table, width, self.padding[1], columns)
+
+        def work(first: int, last: int) -> None:
+            room = (
+                np.empty(list_length(width, channels, self.levels), np.uint32),
+                np.empty(width + 1, np.int64),
+                np.zeros(channels * pitch, patches.dtype),
+                np.empty(columns * channels, self.bias.dtype),
+            )
+            accumulate_depthwise(*arrays, *geometry, *room, finish, first, last)
+
+        workers.over_rows(lines, work, self.synapses * TYPICAL_COUNT / ACCUMULATIONS_PER_NS)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -236,25 +269,7 @@ class _Grouped:
             membrane = np.empty((lines * columns, group.bias.shape[1]), self.bias.dtype)
             group.accumulate(np.ascontiguousarray(part), only_sums(group.bias, membrane), workers)
             sums.append(membrane)
-        finish_positions(np.concatenate(sums, axis=1), finish, 0, len(sums[0]))
-
-
-def only_sums(bias: NDArray[Any], membrane: NDArray[Any]) -> Finish:
-    """Nothing follows the sums: they are the membranes."""
-    none = bias[:0]
-    return Finish(
-        bias=bias,
-        scaled=False,
-        scale=none[:, 0],
-        added=False,
-        other=none,
-        other_scale=none[:, 0],
-        membrane=membrane,
-        comparators=none,
-        timesteps=0,
-        counts=np.empty((0, bias.shape[1]), np.uint8),
-        spikes=np.empty((0, 0), np.int32),
-    )
+        finish_positions(np.concatenate(sums, axis=1).reshape(-1), finish, 0, len(sums[0]))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -275,9 +290,11 @@ class _Products:
         image = np.zeros((top + height + bottom, left + width + right + 1, channels), self.pixel)
         image[top : top + height, left : left + width] = source
         lines, columns = self.plane
-        arrays = (image.reshape(len(image), -1), self.rows, channels, self.stride, columns, finish)
-        workers.over_rows(
-            lines,
-            lambda a, b: multiply_convolution(*arrays, a, b),
-            lines * columns * self.rows.size / PRODUCTS_PER_NS,
-        )
+        pixels = image.reshape(-1), image[0].size, self.rows.reshape(-1), self.rows.shape, channels
+        lanes = columns * self.bias.shape[1] + self.rows.shape[2]
+
+        def work(first: int, last: int) -> None:
+            tile = np.empty(lanes, self.bias.dtype)
+            multiply_convolution(*pixels, self.stride, columns, tile, finish, first, last)
+
+        workers.over_rows(lines, work, lines * columns * self.rows.size / PRODUCTS_PER_NS)

@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from deployed_runs import differences, run_deployed
+from deployed_runs import DeployedRun, differences, run_deployed
 from hypothesis import given, settings
 from integer_networks import IntegerCase
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from s2f_sim.counting import Counter
 from s2f_sim.engine import Walk
 from s2f_sim.reference import ReferenceEngine
 from s2f_sim.run import Run
+from s2f_sim.simulator import Simulator
 
 DRAWS = int(os.environ.get("S2F_DRAWS", "480")) // 8
 LEVELS = 15
@@ -27,8 +28,9 @@ def walked(graph: Graph, sample: NDArray[Any]) -> Run:
     walk.run(sample, {})
     outputs = {name: value[None] for name, value in walk.outputs.items()}
     counts = {name: value[None] for name, value in walk.counts.items()}
-    layers = Counter(graph).count(walk.spikes, LEVELS, walk.sampled)
-    return Run(outputs, counts, layers, LEVELS, LEVELS, 1, 1, "reference", 0.0)
+    work = Counter(graph).work(LEVELS)
+    work.add(walk.spikes, walk.sampled)
+    return Run(outputs, counts, work.layers(), LEVELS, LEVELS, 1, 1, "reference", 0.0)
 
 
 @settings(max_examples=DRAWS, suppress_health_check=SLOW)
@@ -41,5 +43,8 @@ def test_any_network_is_the_same_in_spikes_and_in_floats(case: IntegerCase) -> N
         for optimised in (False, True):
             deployed = run_deployed(graph, sample[None], optimised=optimised)
             assert differences(run, deployed) == []
+        by_events = Simulator(graph, "events", 1).run(sample[None], LEVELS)
+        assert differences(by_events, DeployedRun(dict(run.counts), dict(run.outputs))) == []
+        assert by_events.layers == run.layers
         if not any(graph.select("host")):
             check_accumulators(graph, sample)

@@ -3,19 +3,18 @@
 Every kernel is output-stationary and works on the output rows ``first_row <= row < last_row``
 alone, so that disjoint ranges may run in parallel; no sum depends on the ranges. Nothing larger
 than a row of membranes or of event lists lives between the spikes that come in and those that
-leave.
+leave: the caller gives room for these.
 """
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from s2f_sim.kernels.add_rows import add_rows
-from s2f_sim.kernels.events import flat_window, list_row, merge_rows
+from s2f_sim.kernels.clearing import clear
+from s2f_sim.kernels.events import list_row, merge_rows
 from s2f_sim.kernels.finish import Finish, finish_row
 from s2f_sim.kernels.kernel import kernel
-from s2f_sim.kernels.spiking import WINDOW
 
 OVERHANG = 512
 """Lanes by which the last block of a row of membranes may reach beyond it; it adds zeros there."""
@@ -23,12 +22,15 @@ OVERHANG = 512
 
 @kernel
 def accumulate_rows(
-    counts: NDArray[Any],
-    levels: int,
+    flat: NDArray[Any],
+    channels: int,
     lanes: NDArray[Any],
     blocks: NDArray[Any],
     burst: int,
     tile_positions: int,
+    index: NDArray[Any],
+    first: NDArray[Any],
+    tile: NDArray[Any],
     finish: Finish,
     first_row: int,
     last_row: int,
@@ -36,41 +38,39 @@ def accumulate_rows(
     """Linear layers and 1x1 convolutions: every spike adds its channel's row at its position.
 
     Args:
-        counts: uint8[P, I], at most ``levels``.
-        levels: D of the neurons read.
+        flat: uint8[P * I] counts, see `events.flat_window`.
+        channels: I.
         lanes: packed rows of the I channels, see `packing`.
         blocks: int64[B, 4], likewise.
         burst: likewise.
         tile_positions: positions that go by while one block stays in the cache.
+        index: room for the events of so many positions, uint32, see `events.list_length`.
+        first: room for int64[tile_positions + 1].
+        tile: room for the sums of so many positions, T, and `OVERHANG` more.
         finish: see `Finish`.
         first_row: first position to work on.
         last_row: one past the last.
     """
-    channels = counts.shape[1]
-    bias = finish.bias
-    outputs = bias.shape[1]
-    flat = flat_window(counts)
-    index = np.empty(tile_positions * channels * levels + WINDOW, np.uint32)
-    first = np.empty(tile_positions + 1, np.int64)
-    tile = np.empty(tile_positions * outputs + OVERHANG, bias.dtype)
-    scratch = np.empty(outputs, bias.dtype)
+    outputs = finish.bias.shape[1]
     for start in range(first_row, last_row, tile_positions):
-        positions = min(tile_positions, last_row - start)
-        list_row(flat, start * channels, positions, channels, index, first)
-        tile[:] = 0
+        left = last_row - start
+        positions = tile_positions if tile_positions < left else left
+        list_row(flat, start * channels, positions, channels, index, 0, first, 0)
+        clear(tile)
         for block in range(blocks.shape[0]):
-            output, shape, base, pitch = blocks[block]
+            output, shape = blocks[block, 0], blocks[block, 1]
+            base, pitch = blocks[block, 2], blocks[block, 3]
             for k in range(positions):
                 # Events are numbered along the tile, weight rows from the position's first.
                 row, at = base - k * channels * pitch, k * outputs + output
                 add_rows(index, first[k], first[k + 1], lanes, row, pitch, tile, at, burst, shape)
-        finish_row(tile, 0, start, positions, finish, scratch)
+        finish_row(tile, 0, start, positions, finish)
 
 
 @kernel
 def accumulate_convolution(
-    counts: NDArray[Any],
-    levels: int,
+    flat: NDArray[Any],
+    plane: tuple[int, int, int],
     lanes: NDArray[Any],
     blocks: NDArray[Any],
     burst: int,
@@ -79,6 +79,11 @@ def accumulate_convolution(
     padding: tuple[int, int],
     columns: int,
     tile_columns: int,
+    index: NDArray[Any],
+    first: NDArray[Any],
+    merged: NDArray[Any],
+    begins: NDArray[Any],
+    tile: NDArray[Any],
     finish: Finish,
     first_row: int,
     last_row: int,
@@ -86,8 +91,8 @@ def accumulate_convolution(
     """Add to each membrane the weight row of every event under its window.
 
     Args:
-        counts: uint8[H, W, I], at most ``levels``.
-        levels: D of the neurons read.
+        flat: uint8[H * W * I] counts, see `events.flat_window`.
+        plane: H, W, I.
         lanes: packed rows of ``kernel height * kernel width * I``, in this order.
         blocks: int64[B, 4], see `packing`.
         burst: likewise.
@@ -98,38 +103,42 @@ def accumulate_convolution(
         columns: W' of the output.
         tile_columns: outputs of a line that go by while one block stays in the cache; whole
             groups of those that share a row.
+        index: room for the events of as many image rows as the kernel has, see `events`.
+        first: room for int64[kernel height * (W + 1)].
+        merged: room for as many events again.
+        begins: room for int64[W + 1].
+        tile: room for the sums of ``tile_columns`` and a group more, T, and `OVERHANG` more.
         finish: see `Finish`; positions are numbered ``y * W' + x``.
         first_row: first output row to work on.
         last_row: one past the last.
     """
-    height, width, channels = counts.shape
+    height, width, channels = plane
     kernel_height, kernel_width, together = window
-    bias = finish.bias
-    outputs = bias.shape[1]
-    flat = flat_window(counts)
-    length = width * channels * levels + WINDOW
-    index = np.empty((kernel_height, length), np.uint32)
-    first = np.empty((kernel_height, width + 1), np.int64)
-    merged = np.empty(kernel_height * length, np.uint32)
-    begins = np.empty(width + 1, np.int64)
-    tile = np.empty((tile_columns + together) * outputs + OVERHANG, bias.dtype)
-    scratch = np.empty(outputs, bias.dtype)
+    outputs = finish.bias.shape[1]
+    pitch_of_lists = index.size // kernel_height
     listed = 0
     for oy in range(first_row, last_row):
         top = oy * stride[0] - padding[0]
-        for y in range(max(top, listed), min(top + kernel_height, height)):
+        bottom = top + kernel_height
+        for y in range(top if top > listed else listed, bottom if bottom < height else height):
             slot = y % kernel_height
-            list_row(flat, y * width * channels, width, channels, index[slot], first[slot])
-        listed = max(listed, top + kernel_height)
-        merge_rows(index, first, top, height, kernel_width * channels, merged, begins)
+            index_at, first_at = slot * pitch_of_lists, slot * (width + 1)
+            list_row(flat, y * width * channels, width, channels, index, index_at, first, first_at)
+        listed = bottom if bottom > listed else listed
+        shift = kernel_width * channels
+        merge_rows(index, first, kernel_height, width, top, height, shift, merged, begins)
         for first_column in range(0, columns, tile_columns):
-            last_column = min(first_column + tile_columns, columns)
-            tile[:] = 0
+            last_column = first_column + tile_columns
+            last_column = last_column if last_column < columns else columns
+            clear(tile)
             for block in range(blocks.shape[0]):
-                output, shape, base, pitch = blocks[block]
+                output, shape = blocks[block, 0], blocks[block, 1]
+                base, pitch = blocks[block, 2], blocks[block, 3]
                 for ox in range(first_column, last_column, together):
                     left = ox // together * stride[1] - padding[1]
-                    begin_x, end_x = max(left, 0), min(left + kernel_width, width)
+                    right = left + kernel_width
+                    begin_x = left if left > 0 else 0
+                    end_x = right if right < width else width
                     if begin_x < end_x:
                         begin, end = begins[begin_x], begins[end_x]
                         # Weight rows follow the taps of a kernel row, as events follow columns.
@@ -137,4 +146,4 @@ def accumulate_convolution(
                         at = (ox - first_column) * outputs + output
                         add_rows(merged, begin, end, lanes, row, pitch, tile, at, burst, shape)
             position = oy * columns + first_column
-            finish_row(tile, 0, position, last_column - first_column, finish, scratch)
+            finish_row(tile, 0, position, last_column - first_column, finish)

@@ -1,177 +1,177 @@
-"""Attention by accumulation: one operand is held, the other arrives as events."""
+"""Products of spikes with what a network computes: rows are held, counts arrive as events.
 
-from typing import Any
+Every spike of a matrix of counts A adds a row of R to a row of A R. Attention does so twice for
+every head, B (A R), and both associations are the same work. q (kᵀ v): A = kᵀ, R = v, B = q.
+((q kᵀ) v)ᵀ = vᵀ (k qᵀ): A = k, R = qᵀ, B = vᵀ.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from s2f_sim.kernels.add_rows import FLOAT_LANES
-from s2f_sim.kernels.events import flat_window, list_row
+from s2f_sim.kernels.events import list_length, list_row
 from s2f_sim.kernels.kernel import kernel
 from s2f_sim.kernels.plain_rows import add_plain_rows, whole_registers
 from s2f_sim.kernels.spiking import WINDOW
 
 
-@kernel
-def _gather(
-    flat: NDArray[Any],
-    start: int,
-    step: int,
-    sources: int,
-    levels: int,
-    held: NDArray[Any],
-    base: int,
-    pitch: int,
-    sums: NDArray[Any],
-) -> None:
-    """``sums[r] += held[m]`` for every spike of the m-th of a run of counts, run by run.
+class _Events(NamedTuple):
+    """A or B of every head, among the counts of all of them: elements, and how many."""
 
-    Args:
-        flat: uint8 counts, at most ``levels``, at least 64 of them.
-        start: element of the first run's first count.
-        step: elements from one run to the next.
-        sources: counts of a run.
-        levels: of the counts.
-        held: flat rows.
-        base: element of the first row.
-        pitch: elements from one row to the next.
-        sums: T[R, L], L whole registers of 16, zeroed first.
+    begin: int
+    per_head: int
+    per_row: int
+    row_length: int
+    rows: int
+
+
+class _Rows(NamedTuple):
+    """The rows that A or B adds, and those it adds to, among all membranes."""
+
+    begin: int
+    per_head: int
+    per_row: int
+    target: int
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Gathering:
+    """Operands of `gather`, of all heads.
+
+    Attributes:
+        counts: flat uint8 of A and B, and 64 more.
+        membranes: flat T: R, then what is added to, [heads, rows, lanes] of every side.
+        sides: int64[S, 9], `_Events` and `_Rows` of A, and of B if there is one.
+        lanes: of a row, whole registers.
+        levels: largest count.
     """
-    targets, lanes = sums.shape
-    index = np.empty(sources * levels + WINDOW, np.uint32)
-    first = np.empty(2, np.int64)
-    membranes = sums.reshape(-1)
-    membranes[:] = 0
-    for target in range(targets):
-        list_row(flat, start + target * step, 1, sources, index, first)
-        lane = 0
-        while lane < lanes:
-            registers = whole_registers((lanes - lane) // FLOAT_LANES)
-            at = target * lanes + lane
-            add_plain_rows(index, 0, first[1], held, base + lane, pitch, membranes, at, registers)
-            lane += registers * FLOAT_LANES
+
+    counts: NDArray[np.uint8]
+    membranes: NDArray[Any]
+    sides: NDArray[np.int64]
+    lanes: int
+    levels: int
+
+    def run(self, first_head: int, last_head: int) -> None:
+        """Add up some heads."""
+        longest = int(self.sides[:, _Events._fields.index("row_length")].max())
+        gather(
+            self.counts, self.membranes, self.sides, self.lanes,
+            np.empty(list_length(1, longest, self.levels), np.uint32), np.empty(2, np.int64),
+            first_head, last_head,
+        )  # fmt: skip
+
+    def result(self, heads: int, width: int) -> NDArray[Any]:
+        """T[heads, rows of the last side, width], a view."""
+        sums = self.membranes[self.sides[-1, -1] :].reshape(heads, -1, self.lanes)
+        return sums[:, :, :width]
 
 
-@kernel
-def _transposed(counts: NDArray[Any], first: int, target: NDArray[Any]) -> None:
-    """Columns of uint8[N, C], from the ``first`` on, as rows of T[d, N or more]."""
-    for token in range(counts.shape[0]):
-        for channel in range(target.shape[0]):
-            target[channel, token] = counts[token, first + channel]
+def values_first(
+    query: NDArray[Any], key: NDArray[Any], value: NDArray[Any], heads: int, dtype: DTypeLike
+) -> Gathering:
+    """Of counts q uint8[N, C], k uint8[M, C], v uint8[M, V], q (kᵀ v): [heads, N, V / heads]."""
+    (queries, channels), (tokens, outputs) = query.shape, value.shape
+    width, value_width = channels // heads, outputs // heads
+    sides = [
+        _Events(0, width * tokens, tokens, tokens, width),
+        _Events(key.size, width, channels, width, queries),
+    ]
+    rows = value.astype(dtype)
+    return _gathering([key.T, query], sides, rows, (value_width, outputs), value_width, heads)
 
 
-@kernel
-def attend_values_first(
-    query: NDArray[Any],
-    key: NDArray[Any],
-    value: NDArray[Any],
+def scores_first(
+    query: NDArray[Any], key: NDArray[Any], value: NDArray[Any], heads: int, dtype: DTypeLike
+) -> Gathering:
+    """Of counts q uint8[N, C], k uint8[M, C], v uint8[M, V], (q kᵀ) v: [heads, V / heads, N]."""
+    (queries, channels), (tokens, outputs) = query.shape, value.shape
+    width, value_width = channels // heads, outputs // heads
+    sides = [
+        _Events(0, width, channels, width, tokens),
+        _Events(key.size, value_width * tokens, tokens, tokens, value_width),
+    ]
+    rows = query.T.astype(dtype)
+    return _gathering([key, value.T], sides, rows, (width * queries, queries), queries, heads)
+
+
+def add_held(counts: NDArray[Any], held: NDArray[Any]) -> Gathering:
+    """Of counts uint8[P, I] and T[I + 1, Q], ``held[I] + Σ held[i]`` for every spike: [P, 1, Q].
+
+    Every position is a head.
+    """
+    positions, sources = counts.shape
+    outputs = held.shape[1]
+    side = _Events(0, sources, 0, sources, 1)
+    gathering = _gathering([counts], [side], held, (0, outputs), outputs, positions)
+    gathering.result(positions, outputs)[:] = held[sources]
+    return gathering
+
+
+def _gathering(
+    counts: list[NDArray[Any]],
+    events: list[_Events],
+    rows: NDArray[Any],
+    pitches: tuple[int, int],
+    width: int,
     heads: int,
-    levels: int,
-    result: NDArray[Any],
+) -> Gathering:
+    """Lay out A and B, and R, whose heads and rows are ``pitches`` apart, rows ``width`` long."""
+    lanes = -(-width // FLOAT_LANES) * FLOAT_LANES
+    # Whole registers are read of the last row, too.
+    added, begin, target = [], (0, *pitches), rows.size + lanes
+    for side in events:
+        added.append(_Rows(*begin, target))
+        begin = (target, side.rows * lanes, lanes)
+        target += heads * side.rows * lanes
+    membranes = np.zeros(target, rows.dtype)
+    membranes[: rows.size] = rows.ravel()
+    flat = np.concatenate([*(one.ravel() for one in counts), np.zeros(WINDOW, np.uint8)])
+    sides = np.array([[*a, *b] for a, b in zip(events, added, strict=True)], np.int64)
+    return Gathering(flat, membranes, sides, lanes, int(flat.max()))
+
+
+@kernel
+def gather(
+    counts: NDArray[Any],
+    membranes: NDArray[Any],
+    sides: NDArray[Any],
+    lanes: int,
+    index: NDArray[Any],
+    first: NDArray[Any],
     first_head: int,
     last_head: int,
 ) -> None:
-    """Attention as q (kᵀ v): keys gather values, then queries gather rows of kᵀ v.
+    """Add rows for the spikes of some heads, side by side: first A's, then B's.
 
     Args:
-        query: uint8[N, C].
-        key: uint8[M, C].
-        value: uint8[M, V].
-        heads: how many, dividing C and V.
-        levels: largest count of queries and keys.
-        result: out, T[N, V].
+        counts: see `Gathering`.
+        membranes: likewise; added to.
+        sides: likewise.
+        lanes: likewise.
+        index: room for the events of one row of counts, uint32, see `events.list_length`.
+        first: room for int64[2].
         first_head: first head to work on.
         last_head: one past the last.
     """
-    tokens, channels = key.shape
-    outputs = value.shape[1]
-    width, value_width = channels // heads, outputs // heads
-    lanes = (value_width + FLOAT_LANES - 1) // FLOAT_LANES * FLOAT_LANES
-    queries = flat_window(query)
-    keys = np.zeros((width, max(tokens, WINDOW)), np.uint8)
-    # Whole registers are read of the last row, too.
-    values = np.zeros(tokens * outputs + lanes, result.dtype)
-    counts = value.reshape(-1)
-    for at in range(tokens * outputs):
-        values[at] = counts[at]
-    held = np.empty((width, lanes), result.dtype)
-    sums = np.empty((len(query), lanes), result.dtype)
     for head in range(first_head, last_head):
-        _transposed(key, head * width, keys)
-        base = head * value_width
-        flat = keys.reshape(-1)
-        _gather(flat, 0, keys.shape[1], tokens, levels, values, base, outputs, held)
-        rows = held.reshape(-1)
-        _gather(queries, head * width, channels, width, levels, rows, 0, lanes, sums)
-        for token in range(len(query)):
-            for channel in range(value_width):
-                result[token, base + channel] = sums[token, channel]
-
-
-@kernel
-def attend_scores_first(
-    query: NDArray[Any],
-    key: NDArray[Any],
-    value: NDArray[Any],
-    heads: int,
-    levels: int,
-    result: NDArray[Any],
-    first_head: int,
-    last_head: int,
-) -> None:
-    """Attention as (q kᵀ) v: keys gather columns of q, then values gather columns of scores.
-
-    Arguments are those of `attend_values_first`; ``levels`` is the largest count of keys, values.
-    """
-    tokens, channels = query.shape
-    width, value_width = channels // heads, value.shape[1] // heads
-    lanes = (tokens + FLOAT_LANES - 1) // FLOAT_LANES * FLOAT_LANES
-    keys = flat_window(key)
-    values = np.zeros((value_width, max(len(key), WINDOW)), np.uint8)
-    columns = np.zeros((width, lanes), result.dtype)
-    scores = np.empty((len(key), lanes), result.dtype)
-    sums = np.empty((value_width, lanes), result.dtype)
-    for head in range(first_head, last_head):
-        _transposed(query, head * width, columns)
-        rows = columns.reshape(-1)
-        _gather(keys, head * width, channels, width, levels, rows, 0, lanes, scores)
-        _transposed(value, head * value_width, values)
-        flat = values.reshape(-1)
-        _gather(flat, 0, values.shape[1], len(key), levels, scores.reshape(-1), 0, lanes, sums)
-        for token in range(tokens):
-            for channel in range(value_width):
-                result[token, head * value_width + channel] = sums[channel, token]
-
-
-@kernel
-def add_held(
-    counts: NDArray[Any],
-    held: NDArray[Any],
-    levels: int,
-    result: NDArray[Any],
-    first_row: int,
-    last_row: int,
-) -> None:
-    """``result[p] = held[I] + Σ held[i]`` for every spike of channel i at position p.
-
-    Args:
-        counts: uint8[P, I].
-        held: T[I + 1, Q].
-        levels: largest count.
-        result: out, T[P, Q].
-        first_row: first position to work on.
-        last_row: one past the last.
-    """
-    sources, outputs = counts.shape[1], held.shape[1]
-    lanes = (outputs + FLOAT_LANES - 1) // FLOAT_LANES * FLOAT_LANES
-    rows = np.zeros((sources, lanes), held.dtype)
-    for source in range(sources):
-        for output in range(outputs):
-            rows[source, output] = held[source, output]
-    flat = flat_window(counts)
-    table = rows.reshape(-1)
-    sums = np.empty((1, lanes), held.dtype)
-    for row in range(first_row, last_row):
-        _gather(flat, row * sources, sources, sources, levels, table, 0, lanes, sums)
-        for output in range(outputs):
-            result[row, output] = held[sources, output] + sums[0, output]
+        for side in range(sides.shape[0]):
+            begin = sides[side, 0] + head * sides[side, 1]
+            rows = sides[side, 4]
+            base = sides[side, 5] + head * sides[side, 6]
+            pitch = sides[side, 7]
+            target = sides[side, 8] + head * rows * lanes
+            for row in range(rows):
+                start = begin + row * sides[side, 2]
+                list_row(counts, start, 1, sides[side, 3], index, 0, first, 0)
+                lane = 0
+                while lane < lanes:
+                    registers = whole_registers((lanes - lane) // FLOAT_LANES)
+                    at = target + row * lanes + lane
+                    add_plain_rows(
+                        index, 0, first[1], membranes, base + lane, pitch, membranes, at, registers
+                    )
+                    lane += registers * FLOAT_LANES

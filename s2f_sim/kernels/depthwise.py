@@ -7,11 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2f_sim.kernels.aligned import aligned_zeros
-from s2f_sim.kernels.events import flat_window, list_row
+from s2f_sim.kernels.events import list_row
 from s2f_sim.kernels.finish import Finish, finish_row
-from s2f_sim.kernels.kernel import kernel
-from s2f_sim.kernels.patches import CHUNK_BYTES, LONGEST, add_patches, take_lane
-from s2f_sim.kernels.spiking import WINDOW
+from s2f_sim.kernels.kernel import kernel, part
+from s2f_sim.kernels.patches import CHUNK_BYTES, LONGEST, add_patches, take_row
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -48,59 +47,60 @@ def patch_table(weight: NDArray[Any], stride: tuple[int, int], dtype: np.dtype[A
     return PatchTable(patches, reach)
 
 
-@kernel
+@part
 def _add_image_row(
     flat: NDArray[Any],
     start: int,
-    shape: tuple[int, int],
+    width: int,
+    channels: int,
     patches: NDArray[Any],
+    rotated: int,
+    phases: int,
+    lanes: int,
     padding: int,
     ring: int,
     index: NDArray[Any],
     first: NDArray[Any],
     scratch: NDArray[Any],
+    pitch: int,
 ) -> None:
-    """Add the patches of all spikes of one image row; ``patches`` T[phases across, C, lanes]."""
-    width, channels = shape
-    phases, lanes = patches.shape[0], patches.shape[2]
-    pitch = scratch.shape[1]
+    """Add the patches of all spikes of one image row; its rotation begins at ``rotated``."""
     chunks = lanes * patches.itemsize // CHUNK_BYTES
     chunks = chunks if chunks <= LONGEST else 0
-    list_row(flat, start, width, channels, index, first)
-    table, membranes = patches.reshape(-1), scratch.reshape(-1)
+    list_row(flat, start, width, channels, index, 0, first, 0)
     for x in range(width):
         last, phase = (x + padding) // phases, (x + padding) % phases
         add_patches(
-            index, first[x], first[x + 1], x * channels, table, phase * channels * lanes, lanes,
-            membranes, last * ring, pitch, chunks,
+            index, first[x], first[x + 1], x * channels, patches,
+            rotated + phase * channels * lanes, lanes, scratch, last * ring, pitch, chunks,
         )  # fmt: skip
 
 
-@kernel
-def _take_row(scratch: NDArray[Any], lane: int, ring: int, before: int, tile: NDArray[Any]) -> None:
-    """Move one output row from its lane of the ring to ``tile`` T[columns, C]."""
-    columns, channels = tile.shape
-    pitch = scratch.shape[1]
-    sums, membranes = scratch.reshape(-1), tile.reshape(-1)
-    for channel in range(channels):
-        at = channel * pitch + lane
-        # Outputs beyond either border are never read, but must not overflow.
-        for column in range(before):
-            sums[at + column * ring] = 0
-        take_lane(sums, at + before * ring, ring, columns, membranes, channel, channels)
-        for column in range(before + columns, pitch // ring):
-            sums[at + column * ring] = 0
+def scratch_pitch(table: PatchTable, width: int, padding: int, columns: int) -> int:
+    """Elements of one channel's ring of output rows, all its columns.
+
+    An odd number of cache lines, so that the channels of one column fall into different sets.
+    """
+    _, ring, phases, _, lanes = table.patches.shape
+    furthest: int = max((width + padding) // phases, columns + table.reach[1]) * ring + lanes
+    line = CHUNK_BYTES // table.patches.itemsize
+    return (furthest // line // 2 * 2 + 3) * line
 
 
 @kernel
 def accumulate_depthwise(
-    counts: NDArray[Any],
-    levels: int,
+    flat: NDArray[Any],
+    plane: tuple[int, int, int],
     patches: NDArray[Any],
+    shape: tuple[int, int, int, int],
     reach: tuple[int, int],
     kernel_height: int,
     padding: tuple[int, int],
     columns: int,
+    index: NDArray[Any],
+    first: NDArray[Any],
+    scratch: NDArray[Any],
+    tile: NDArray[Any],
     finish: Finish,
     first_row: int,
     last_row: int,
@@ -108,39 +108,41 @@ def accumulate_depthwise(
     """Add to each membrane its channel's weight for every event under its window.
 
     Args:
-        counts: uint8[H, W, C], at most ``levels``.
-        levels: D of the neurons read.
-        patches: see `PatchTable`.
-        reach: likewise.
+        flat: uint8[H * W * C] counts, see `events.flat_window`.
+        plane: H, W, C.
+        patches: flat, see `PatchTable`.
+        shape: phases down, R, phases across, and lanes of the patches.
+        reach: see `PatchTable`.
         kernel_height: rows of the kernel.
         padding: rows above, columns to the left.
         columns: W' of the output.
+        index: room for the events of one image row, uint32, see `events.list_length`.
+        first: room for int64[W + 1].
+        scratch: zeros, C times `scratch_pitch`, of the patches' type.
+        tile: room for T[W' * C].
         finish: see `Finish`; positions are numbered ``y * W' + x``.
         first_row: first output row to work on.
         last_row: one past the last.
     """
-    height, width, channels = counts.shape
-    stride, ring, phases, _, lanes = patches.shape
-    flat = flat_window(counts)
-    index = np.empty(width * channels * levels + WINDOW, np.uint32)
-    first = np.empty(width + 1, np.int64)
-    furthest = max((width + padding[1]) // phases, columns + reach[1]) * ring + lanes
-    # An odd number of cache lines, so that the channels of one column fall into different sets.
-    line = CHUNK_BYTES // patches.itemsize
-    scratch = np.zeros((channels, (furthest // line // 2 * 2 + 3) * line), patches.dtype)
-    tile = np.empty((columns, channels), finish.bias.dtype)
-    row = np.empty(channels, finish.bias.dtype)
-    y = max(first_row * stride - padding[0], 0)
+    height, width, channels = plane
+    stride, ring, phases, lanes = shape
+    pitch = scratch.size // channels
+    reached = (width - 1 + padding[1]) // phases + reach[1]
+    y = first_row * stride - padding[0]
+    y = y if y > 0 else 0
     # Rows before the first are accumulated in part, only to free their lanes of the ring.
     for oy in range(first_row - reach[0] + 1, last_row):
-        end = min(oy * stride - padding[0] + kernel_height, height)
+        end = oy * stride - padding[0] + kernel_height
+        end = end if end < height else height
         while y < end:
             last, phase = (y + padding[0]) // stride, (y + padding[0]) % stride
-            start, rotated = y * width * channels, patches[phase, last % ring]
+            rotated = (phase * ring + last % ring) * phases * channels * lanes
             _add_image_row(
-                flat, start, (width, channels), rotated, padding[1], ring, index, first, scratch
-            )
+                flat, y * width * channels, width, channels, patches, rotated, phases, lanes,
+                padding[1], ring, index, first, scratch, pitch,
+            )  # fmt: skip
             y += 1
-        _take_row(scratch, oy % ring, ring, reach[1] - 1, tile)
+        lane = oy % ring
+        take_row(scratch, pitch, lane, ring, reach[1] - 1, columns, reached, channels, tile)
         if oy >= first_row:
-            finish_row(tile.reshape(-1), 0, oy * columns, columns, finish, row)
+            finish_row(tile, 0, oy * columns, columns, finish)

@@ -7,9 +7,9 @@ from llvmlite import ir
 from numba import types
 from numpy.typing import NDArray
 
-from s2f_sim.kernels.kernel import kernel, vector_ir
+from s2f_sim.kernels.kernel import part, vector_ir
 from s2f_sim.kernels.lanes import I64, declared, load_lanes, pointers, splat, store_lanes
-from s2f_sim.kernels.spiking import WINDOW, size_of, spiking
+from s2f_sim.kernels.spiking import LARGEST_COUNT, WINDOW, size_of, spiking
 
 _COMPRESS = f"llvm.x86.avx512.mask.compress.v{WINDOW}i8"
 _GROUP = 8
@@ -95,26 +95,25 @@ _SET_BITS = np.array(
 """uint8[256, 8]: the numbers of the bits set in each byte, ascending."""
 
 
-@kernel
 def flat_window(counts: NDArray[Any]) -> NDArray[Any]:
     """The counts flat, followed by zeros if they fill no window."""
     flat = counts.reshape(-1)
-    if flat.size >= WINDOW:
-        return flat
-    padded = np.zeros(WINDOW, np.uint8)
-    for at in range(flat.size):
-        padded[at] = flat[at]
-    return padded
+    if flat.size < WINDOW:
+        return np.concatenate([flat, np.zeros(WINDOW, np.uint8)])
+    # Kernels are compiled once more for arrays that are read-only.
+    return flat if flat.flags.writeable else flat.copy()
 
 
-@kernel
+@part
 def list_row(
     flat: NDArray[Any],
     start: int,
     width: int,
     channels: int,
     index: NDArray[Any],
+    index_at: int,
     first: NDArray[Any],
+    first_at: int,
 ) -> None:
     """List the spikes of one image row, or of any run of neighbouring positions.
 
@@ -127,21 +126,24 @@ def list_row(
         start: element of the row's first count.
         width: W.
         channels: C.
-        index: out, uint32[list_length(W, C, D)].
-        first: out, int64[W + 1]; column x owns the events ``first[x] <= e < first[x + 1]``.
+        index: out, flat uint32, list_length(W, C, D) of them.
+        index_at: element of its first event, number 0.
+        first: out, flat int64, W + 1 of them; column x owns the events from ``first[x]`` on and
+            before ``first[x + 1]``.
+        first_at: element of column 0.
     """
     length = 0
     for x in range(width):
-        first[x] = length
+        first[first_at + x] = length
         end = start + (x + 1) * channels
         for at in range(end - channels, end, WINDOW):
-            for level in range(1, 256):
+            for level in range(1, LARGEST_COUNT + 1):
                 mask = spiking(flat, at, end, level)
                 if mask == 0:
                     break
-                _append(index, length, mask, at - start, _SET_BITS)
+                _append(index, index_at + length, mask, at - start, _SET_BITS)
                 length += size_of(mask)
-    first[width] = length
+    first[first_at + width] = length
 
 
 def _copy_shifted_intrinsic(_: Any, index: Any, at: Any, shift: Any, merged: Any, to: Any) -> Any:
@@ -167,10 +169,12 @@ def copy_shifted_loop(
 _copy_shifted = vector_ir(_copy_shifted_intrinsic, twin=copy_shifted_loop)
 
 
-@kernel
+@part
 def merge_rows(
     index: NDArray[Any],
     first: NDArray[Any],
+    taps: int,
+    width: int,
     top: int,
     height: int,
     shift: int,
@@ -183,26 +187,34 @@ def merge_rows(
     per kernel row. The events of the k-th row from ``top`` are listed ``shift * k`` larger.
 
     Args:
-        index: uint32[K, ...]; row y is listed in ``index[y % K]``.
-        first: int64[K, W + 1], likewise.
+        index: uint32[K * list_length(W, C, D)]; row y is listed in the ``y % K``-th part.
+        first: int64[K * (W + 1)], likewise.
+        taps: K.
+        width: W.
         top: the first of K rows; rows beyond the image are silent.
         height: H of the image.
         shift: see above.
-        merged: out, uint32[K * list_length(W, C, D)].
+        merged: out, uint32, as long as ``index``.
         begins: out, int64[W + 1]; where the events of each column begin.
     """
-    taps, width = first.shape[0], first.shape[1] - 1
-    begin_y, end_y = max(top, 0), min(top + taps, height)
-    pitch, flat = index.shape[1], index.reshape(-1)
+    begin_y = top if top > 0 else 0
+    end_y = top + taps if top + taps < height else height
+    pitch = index.size // taps
     length = 0
     for x in range(width):
         begins[x] = length
         for y in range(begin_y, end_y):
             slot = y % taps
-            begin, size = first[slot, x], first[slot, x + 1] - first[slot, x]
+            at = slot * (width + 1) + x
+            begin = first[at]
+            size = first[at + 1] - begin
             begin += slot * pitch
             # Always sixteen copies, keeping ``size``: rarely does a branch depend on it.
-            for copied in range(0, max(size, 1), _PIECE):
-                _copy_shifted(flat, begin + copied, (y - top) * shift, merged, length + copied)
+            copied = 0
+            while True:
+                _copy_shifted(index, begin + copied, (y - top) * shift, merged, length + copied)
+                copied += _PIECE
+                if copied >= size:
+                    break
             length += size
     begins[width] = length

@@ -9,6 +9,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 from numba import config, njit, types
 from numba.core import caching
 from numba.core.errors import TypingError
+from numba.core.runtime.nrt import rtsys
 from numba.extending import intrinsic
 
 P = ParamSpec("P")
@@ -56,19 +57,57 @@ class KernelCacheLocator(caching._CacheLocator):
         return None
 
 
+class _KernelCache(caching.FunctionCache):
+    """Compiled kernels on disk, loaded without what only compiling needs.
+
+    Numba's own cache first imports all that it can compile, SciPy among it: half a second.
+    """
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """The kernel as compiled for these types, or None; compiling then imports what it needs."""
+        rtsys.initialize(target_context)
+        numbas: Any = self
+        with numbas._guard_against_spurious_io_errors():
+            return numbas._load_overload(sig, target_context)
+
+
+def _cache_of(function: Callable[..., Any]) -> Any:
+    settings: Any = config
+    cache: Any = _KernelCache
+    before = settings.CACHE_LOCATOR_CLASSES
+    settings.CACHE_LOCATOR_CLASSES = f"{__name__}.{KernelCacheLocator.__name__}"
+    try:
+        return cache(function)
+    finally:
+        settings.CACHE_LOCATOR_CLASSES = before
+
+
+def _compiled(function: Callable[P, R], **flags: Any) -> Callable[P, R]:
+    if config.DISABLE_JIT:  # type: ignore[attr-defined]
+        return function
+    # Nobody calls kernels from C, and nobody divides by zero: less to compile.
+    compiler: Any = njit
+    frugal = {"no_cfunc_wrapper": True, "error_model": "numpy"}
+    dispatcher: Any = compiler(nogil=True, **frugal, **flags)(function)
+    dispatcher._cache = _cache_of(function)
+    return cast("Callable[P, R]", dispatcher)
+
+
 def kernel(function: Callable[P, R]) -> Callable[P, R]:
     """Compile an event kernel.
 
     ``nogil`` lets the engine spread row ranges over a thread pool. There is no fastmath: the
     order of a float sum is part of the result.
     """
-    settings: Any = config
-    before = settings.CACHE_LOCATOR_CLASSES
-    settings.CACHE_LOCATOR_CLASSES = f"{__name__}.{KernelCacheLocator.__name__}"
-    try:
-        return cast("Callable[P, R]", njit(cache=True, nogil=True)(function))
-    finally:
-        settings.CACHE_LOCATOR_CLASSES = before
+    return _compiled(function)
+
+
+def part(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a part of kernels into each of them.
+
+    A kernel that calls another compiles both, and the other one again as its own.
+    """
+    return _compiled(function, inline="always")
 
 
 def vector_ir(typing_function: Callable[..., Any], *, twin: Callable[P, R]) -> Callable[P, R]:
@@ -86,8 +125,13 @@ def vector_ir(typing_function: Callable[..., Any], *, twin: Callable[P, R]) -> C
 
     def typed(context: Any, *kinds: Any) -> Any:
         # Vector IR counts elements from the first byte; it would ignore strides in silence.
-        if any(isinstance(kind, types.Array) and kind.layout != "C" for kind in kinds):
+        if any(one.layout != "C" for kind in kinds for one in _arrays(kind)):
             raise TypingError("kernels take C-contiguous arrays only")
         return typing_function(context, *kinds)
 
     return cast("Callable[P, R]", intrinsic(update_wrapper(typed, typing_function)))
+
+
+def _arrays(kind: Any) -> list[Any]:
+    """An array, or those of a NamedTuple."""
+    return [one for one in getattr(kind, "types", [kind]) if isinstance(one, types.Array)]

@@ -23,6 +23,22 @@ def pointers(context: Any, builder: Any, signature: Any, args: Any) -> list[Any]
     ]
 
 
+def members(context: Any, builder: Any, kind: Any, value: Any) -> dict[str, Any]:
+    """The fields of a NamedTuple by name, arrays as their structs of ``data``, ``shape``, ..."""
+    found = {}
+    for number, (name, field) in enumerate(zip(kind.fields, kind.types, strict=True)):
+        member = builder.extract_value(value, number)
+        if isinstance(field, types.Array):
+            member = context.make_array(field)(context, builder, member)
+        found[name] = member
+    return found
+
+
+def extent(builder: Any, array: Any, axis: int) -> Any:
+    """How long an array is along one axis, of its struct."""
+    return builder.extract_value(array.shape, axis)
+
+
 def _vector_at(builder: Any, pointer: Any, at: Any, lanes: int) -> Any:
     vector = ir.VectorType(pointer.type.pointee, lanes)
     return builder.bitcast(builder.gep(pointer, [at]), vector.as_pointer())
@@ -69,6 +85,23 @@ def add(builder: Any, a: Any, b: Any) -> Any:
 def multiply(builder: Any, a: Any, b: Any) -> Any:
     """The product of two vectors of one type."""
     return builder.mul(a, b) if is_whole(a) else builder.fmul(a, b)
+
+
+def subtract(builder: Any, a: Any, b: Any) -> Any:
+    """The difference of two vectors of one type."""
+    return builder.sub(a, b) if is_whole(a) else builder.fsub(a, b)
+
+
+def chosen(builder: Any, condition: Any, value: Any, other: Callable[[], Any]) -> Any:
+    """Emit ``other()`` where the condition holds, else the value; a branch, not a selection."""
+    before = builder.block
+    with builder.if_then(condition):
+        changed = other()
+        inside = builder.block
+    result = builder.phi(value.type)
+    result.add_incoming(value, before)
+    result.add_incoming(changed, inside)
+    return result
 
 
 def loop(

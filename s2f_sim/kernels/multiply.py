@@ -11,6 +11,7 @@ from llvmlite import ir
 from numba import types
 from numpy.typing import NDArray
 
+from s2f_sim.kernels.clearing import clear
 from s2f_sim.kernels.finish import Finish, finish_row
 from s2f_sim.kernels.kernel import kernel, vector_ir
 from s2f_sim.kernels.lanes import (
@@ -153,11 +154,14 @@ _add_products = vector_ir(_add_products_intrinsic, twin=add_products_loop)
 
 @kernel
 def multiply_convolution(
-    image: NDArray[Any],
-    rows: NDArray[Any],
+    pixels: NDArray[Any],
+    line_pixels: int,
+    weights: NDArray[Any],
+    shape: tuple[int, int, int],
     channels: int,
     stride: tuple[int, int],
     columns: int,
+    tile: NDArray[Any],
     finish: Finish,
     first_row: int,
     last_row: int,
@@ -165,27 +169,27 @@ def multiply_convolution(
     """Multiply every pixel under each window with its row of weights.
 
     Args:
-        image: T[H, W * I], padding included; int16 where rows are pairs, which may look one pixel
+        pixels: T[H * W * I], padding included; int16 where rows are pairs, which may look one pixel
             beyond the last window.
-        rows: T[KH, U, L], L the outputs in whole registers of 16; a unit of U is a pixel of one
-            channel, or two of them as a pair of int16, the last one's second weight being 0 if
+        line_pixels: W * I.
+        weights: T[KH * U * L], L the outputs in whole registers of 16; a unit of U is a pixel of
+            one channel, or two of them as a pair of int16, the last one's second weight being 0 if
             their number is odd.
+        shape: KH, U, L.
         channels: I.
         stride: vertical, horizontal.
         columns: W' of the output.
+        tile: room for the sums of a line, T[W' * O], and L more.
         finish: see `Finish`; positions are numbered ``y * W' + x``.
         first_row: first output row to work on.
         last_row: one past the last.
     """
-    kernel_height, units, pitch = rows.shape
+    kernel_height, units, pitch = shape
     outputs = finish.bias.shape[1]
-    pixels, weights = image.reshape(-1), rows.reshape(-1)
-    tile = np.empty(columns * outputs + pitch, finish.bias.dtype)
-    scratch = np.empty(outputs, finish.bias.dtype)
     for oy in range(first_row, last_row):
-        tile[:] = 0
+        clear(tile)
         for ky in range(kernel_height):
-            line = (oy * stride[0] + ky) * image.shape[1]
+            line = (oy * stride[0] + ky) * line_pixels
             for ox in range(columns):
                 at = line + ox * stride[1] * channels
                 lane = 0
@@ -194,4 +198,4 @@ def multiply_convolution(
                     row, to = ky * units * pitch + lane, ox * outputs + lane
                     _add_products(pixels, at, units, weights, row, pitch, tile, to, registers)
                     lane += registers * LANES
-        finish_row(tile, 0, oy * columns, columns, finish, scratch)
+        finish_row(tile, 0, oy * columns, columns, finish)

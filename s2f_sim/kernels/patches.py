@@ -126,47 +126,91 @@ def add_patches_loop(
 add_patches = vector_ir(_add_patches_intrinsic, twin=add_patches_loop)
 
 
-def _take_lane_intrinsic(
-    _: Any, scratch: Any, at: Any, ring: Any, columns: Any, tile: Any, to: Any, pitch: Any
+def _take_row_intrinsic(
+    _: Any,
+    scratch: Any,
+    pitch: Any,
+    lane: Any,
+    ring: Any,
+    before: Any,
+    columns: Any,
+    reached: Any,
+    channels: Any,
+    tile: Any,
 ) -> Any:
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        scratch, at, ring, columns, tile, to, pitch = pointers(context, builder, signature, args)
-        wide = tile.type.pointee
+    signature = types.void(scratch, pitch, lane, ring, before, columns, reached, channels, tile)
 
-        def take(column: Any, held: list[Any]) -> list[Any]:
-            slot = builder.gep(scratch, [builder.add(at, builder.mul(column, ring))])
-            value = builder.load(slot)
-            if value.type != wide:
-                value = builder.sext(value, wide)
-            place = builder.add(to, builder.mul(column, pitch))
-            builder.store(value, builder.gep(tile, [place]))
-            builder.store(ir.Constant(scratch.type.pointee, 0), slot)
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        scratch, pitch, lane, ring, before, columns, reached, channels, tile = pointers(
+            context, builder, signature, args
+        )
+        nothing, wide = ir.Constant(scratch.type.pointee, 0), tile.type.pointee
+        inside = builder.add(before, columns)
+
+        def channel(number: Any, held: list[Any]) -> list[Any]:
+            first = builder.add(builder.mul(number, pitch), lane)
+
+            def slot(column: Any) -> Any:
+                return builder.gep(scratch, [builder.add(first, builder.mul(column, ring))])
+
+            def drop(column: Any, held: list[Any]) -> list[Any]:
+                builder.store(nothing, slot(column))
+                return held
+
+            def take(column: Any, held: list[Any]) -> list[Any]:
+                place = slot(column)
+                value = builder.load(place)
+                if value.type != wide:
+                    value = builder.sext(value, wide)
+                at = builder.mul(builder.sub(column, before), channels)
+                builder.store(value, builder.gep(tile, [builder.add(at, number)]))
+                builder.store(nothing, place)
+                return held
+
+            loop(builder, I64(0), before, 1, [], drop)
+            loop(builder, before, inside, 1, [], take)
+            loop(builder, inside, reached, 1, [], drop)
             return held
 
-        loop(builder, I64(0), columns, 1, [], take)
+        loop(builder, I64(0), channels, 1, [], channel)
         return context.get_dummy_value()
 
-    return types.void(scratch, at, ring, columns, tile, to, pitch), codegen
+    return signature, codegen
 
 
-def take_lane_loop(
+def take_row_loop(
     scratch: NDArray[Any],
-    at: int,
-    ring: int,
-    columns: int,
-    tile: NDArray[Any],
-    to: int,
     pitch: int,
+    lane: int,
+    ring: int,
+    before: int,
+    columns: int,
+    reached: int,
+    channels: int,
+    tile: NDArray[Any],
 ) -> None:
-    """Plain twin: move every ``ring``-th of ``scratch`` to every ``pitch``-th of ``tile``.
+    """Plain twin: move one output row from its lane of the ring, and leave zeros.
 
-    Both are flat; ``columns`` elements from ``at`` are moved to ``to`` and leave zeros.
+    Outputs beyond either border are never read, but must not overflow.
+
+    Args:
+        scratch: flat membranes, channel by channel, column by column, of ``ring`` rows each.
+        pitch: elements from one channel to the next.
+        lane: of the row.
+        ring: rows of a column.
+        before: columns left of the first output.
+        columns: outputs of a row.
+        reached: columns that spikes can reach.
+        channels: how many.
+        tile: out, flat T[columns * channels].
     """
-    for column in range(columns):
-        assert 0 <= at + column * ring < scratch.size
-        assert 0 <= to + column * pitch < tile.size
-        tile[to + column * pitch] = scratch[at + column * ring]
-        scratch[at + column * ring] = 0
+    for channel in range(channels):
+        first = channel * pitch + lane
+        assert first + max(reached - 1, before + columns - 1) * ring < (channel + 1) * pitch
+        for column in range(columns):
+            tile[column * channels + channel] = scratch[first + (before + column) * ring]
+        for column in range(max(reached, before + columns)):
+            scratch[first + column * ring] = 0
 
 
-take_lane = vector_ir(_take_lane_intrinsic, twin=take_lane_loop)
+take_row = vector_ir(_take_row_intrinsic, twin=take_row_loop)

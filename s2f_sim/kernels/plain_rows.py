@@ -8,7 +8,7 @@ from numba import types
 from numpy.typing import NDArray
 
 from s2f_sim.kernels.add_rows import FLOAT_LANES, emit_plain
-from s2f_sim.kernels.kernel import kernel, vector_ir
+from s2f_sim.kernels.kernel import part, vector_ir
 from s2f_sim.kernels.lanes import pointers, switch
 
 PLAIN_REGISTERS = (1, 2, 4, 8)
@@ -66,7 +66,7 @@ def add_plain_rows_loop(
 add_plain_rows = vector_ir(_add_plain_rows_intrinsic, twin=add_plain_rows_loop)
 
 
-@kernel
+@part
 def whole_registers(left: int) -> int:
     """The most of `PLAIN_REGISTERS` that ``left`` registers fill.
 

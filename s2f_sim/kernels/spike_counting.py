@@ -5,39 +5,25 @@ from typing import Any
 from numpy.typing import NDArray
 
 from s2f_sim.kernels.kernel import kernel
-from s2f_sim.kernels.spiking import WINDOW, size_of, spiking
+from s2f_sim.kernels.spiking import LARGEST_COUNT, WINDOW, size_of, spiking
 
 
 @kernel
-def count_row(counts: NDArray[Any], first: int, positions: int, spikes: NDArray[Any]) -> None:
+def count_spikes(flat: NDArray[Any], channels: int, spikes: NDArray[Any]) -> None:
     """Write ``spikes[d - 1, p]``, how many counts of a position reach d.
 
     Args:
-        counts: uint8[P, C].
-        first: the first position.
-        positions: how many.
+        flat: uint8[P * C] counts, at least 64 of them, see `events.flat_window`.
+        channels: C.
         spikes: out, int32[K, P].
     """
-    channels, levels = counts.shape[1], spikes.shape[0]
-    flat = counts.reshape(-1)
-    for position in range(first, first + positions):
-        begin, end = position * channels, (position + 1) * channels
-        for level in range(levels):
-            reached, at = 0, begin
-            if flat.size < WINDOW:
-                while at < end:
-                    reached += 1 if flat[at] > level else 0
-                    at += 1
-            while at < end:
+    for position in range(spikes.shape[1]):
+        end = (position + 1) * channels
+        for level in range(spikes.shape[0]):
+            reached = 0
+            for at in range(end - channels, end if level < LARGEST_COUNT else 0, WINDOW):
                 reached += size_of(spiking(flat, at, end, level + 1))
-                at += WINDOW
             spikes[level, position] = reached
-
-
-@kernel
-def count_spikes(counts: NDArray[Any], spikes: NDArray[Any]) -> None:
-    """`count_row` of counts uint8[P, C], for every position."""
-    count_row(counts, 0, counts.shape[0], spikes)
 
 
 @kernel
@@ -45,14 +31,14 @@ def add_reached(spikes: NDArray[Any], reached: NDArray[Any], totals: NDArray[Any
     """Add up spikes, and the synapses they reach.
 
     Args:
-        spikes: integers[K, P].
+        spikes: int32[K, P].
         reached: int64[P], synapses a spike reaches from each position.
         totals: int64[2, K], spikes and synaptic accumulations of each timestep, added to.
     """
     for timestep in range(spikes.shape[0]):
         arrived, accumulated = 0, 0
         for position in range(spikes.shape[1]):
-            count = int(spikes[timestep, position])
+            count = spikes[timestep, position]
             arrived += count
             accumulated += count * reached[position]
         totals[0, timestep] += arrived

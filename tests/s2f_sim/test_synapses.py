@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from s2f_deploy.ir.graph import DType, Node, TensorType, attributes
 from s2f_deploy.ops import OPS
+from s2f_sim.kernels.finish import only_sums
 from s2f_sim.layout import Layout, choose_layout, largest_event_list_bytes, narrow_sums
-from s2f_sim.synapses import Synapse, only_sums, prepare
+from s2f_sim.synapses import Synapse, prepare
 from s2f_sim.workers import Workers
 
 SOURCE = TensorType((8, 5, 5), DType.COUNT, 4)

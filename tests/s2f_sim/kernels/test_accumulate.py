@@ -9,9 +9,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from s2f_sim.kernels.accumulate import accumulate_convolution, accumulate_rows
+from s2f_sim.kernels.accumulate import OVERHANG, accumulate_convolution, accumulate_rows
+from s2f_sim.kernels.events import flat_window, list_length
+from s2f_sim.kernels.finish import only_sums
 from s2f_sim.kernels.packing import CACHE_BYTES, pack_rows
-from s2f_sim.synapses import only_sums
 
 
 @dataclass(frozen=True)
@@ -59,10 +60,12 @@ class Convolution:
         rows, columns = self.out_plane
         sums = np.full((rows * columns, self.outputs), 7, bias.dtype)
         finish = only_sums(bias.reshape(-1, self.outputs), sums)
+        tile = self.tile * self.together
+        events = height * list_length(self.plane[1], self.channels, self.levels)
         for first, last in zip(cuts, [*cuts[1:], rows], strict=True):
             accumulate_convolution(
-                counts,
-                self.levels,
+                flat_window(counts),
+                counts.shape,
                 packed.lanes,
                 packed.blocks,
                 packed.burst,
@@ -70,7 +73,12 @@ class Convolution:
                 (self.stride[0], step * self.together),
                 self.padding,
                 columns,
-                self.tile * self.together,
+                tile,
+                np.empty(events, np.uint32),
+                np.empty(height * (self.plane[1] + 1), np.int64),
+                np.empty(events, np.uint32),
+                np.empty(self.plane[1] + 1, np.int64),
+                np.empty((tile + self.together) * self.outputs + OVERHANG, bias.dtype),
                 finish,
                 first,
                 last,
@@ -192,8 +200,10 @@ def test_rows_equal_a_matrix_product(
     expected = bias + counts.astype(np.int64) @ rows.astype(np.int64)
     for first, last in ((cut, tokens), (0, cut)):
         accumulate_rows(
-            counts, levels, packed.lanes, packed.blocks, packed.burst, tile, finish, first, last
-        )
+            flat_window(counts), channels, packed.lanes, packed.blocks, packed.burst, tile,
+            np.empty(list_length(tile, channels, levels), np.uint32), np.empty(tile + 1, np.int64),
+            np.empty(tile * outputs + OVERHANG, wide), finish, first, last,
+        )  # fmt: skip
         if first:
             assert (sums[:cut] == 7).all()
     np.testing.assert_array_equal(sums, expected)

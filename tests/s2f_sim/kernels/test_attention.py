@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s2f_sim.kernels.attention import attend_scores_first, attend_values_first
+from s2f_sim.kernels.attention import scores_first, values_first
 
 
 @pytest.mark.parametrize("kind", [np.int32, np.int64, np.float32])
-@pytest.mark.parametrize("attend", [attend_values_first, attend_scores_first])
+@pytest.mark.parametrize("attend", [values_first, scores_first])
 @given(
     tokens=st.integers(1, 70),
     heads=st.integers(1, 3),
@@ -38,14 +38,18 @@ def test_all_pairs_of_spikes_count(
         return drawn.astype(np.uint8)
 
     query, key, value = draw(width), draw(width), draw(value_width)
-    result = np.full((tokens, heads * value_width), 7, kind)
+    gathering = attend(query, key, value, heads, kind)
     cut = heads // 2
-    attend(query, key, value, heads, levels, result, cut, heads)
-    assert (result[:, : cut * value_width] == 7).all()
-    attend(query, key, value, heads, levels, result, 0, cut)
+    found = gathering.result(heads, value_width if attend is values_first else tokens)
+    gathering.run(cut, heads)
+    assert (found[:cut] == 0).all()
+    gathering.run(0, cut)
     q, k, v = (
         operand.reshape(tokens, heads, -1).transpose(1, 0, 2).astype(np.int64)
         for operand in (query, key, value)
     )
-    expected = (q @ k.transpose(0, 2, 1) @ v).transpose(1, 0, 2).reshape(tokens, -1)
-    np.testing.assert_array_equal(result, expected)
+    expected = q @ k.transpose(0, 2, 1) @ v
+    if attend is scores_first:
+        expected = expected.transpose(0, 2, 1)
+    assert found.dtype == kind
+    np.testing.assert_array_equal(found, expected)

@@ -8,9 +8,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from s2f_sim.kernels.depthwise import accumulate_depthwise, patch_table
+from s2f_sim.kernels.depthwise import accumulate_depthwise, patch_table, scratch_pitch
+from s2f_sim.kernels.events import flat_window, list_length
+from s2f_sim.kernels.finish import only_sums
 from s2f_sim.layout import narrowest_sum
-from s2f_sim.synapses import only_sums
 
 Pair = tuple[int, int]
 
@@ -51,10 +52,16 @@ def run(
     table = patch_table(weight, stride, narrowest_sum(weight, levels))
     sums = np.full((rows * columns, channels), 7, bias.dtype)
     finish = only_sums(bias.reshape(-1, channels), sums)
+    width = counts.shape[1]
+    down, ring, across, _, lanes = table.patches.shape
+    pitch = scratch_pitch(table, width, padding[1], columns)
     for first, last in zip(cuts, [*cuts[1:], rows], strict=True):
         accumulate_depthwise(
-            counts, levels, table.patches, table.reach, len(weight), padding, columns, finish,
-            first, last,
+            flat_window(counts), counts.shape, table.patches.reshape(-1),
+            (down, ring, across, lanes), table.reach, len(weight), padding, columns,
+            np.empty(list_length(width, channels, levels), np.uint32),
+            np.empty(width + 1, np.int64), np.zeros(channels * pitch, table.patches.dtype),
+            np.empty(columns * channels, bias.dtype), finish, first, last,
         )  # fmt: skip
     return sums.reshape(bias.shape)
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from s2f_sim.kernels.events import flat_window, list_length, list_row, merge_rows
+from s2f_sim.kernels.spiking import WINDOW
 
 Shape = tuple[int, int, int]
 SHAPES = st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 200))
@@ -29,7 +30,8 @@ def list_rows(counts: NDArray[Any], levels: int) -> tuple[NDArray[Any], NDArray[
     first = np.full((height, width + 1), -1, np.int64)
     flat = flat_window(counts)
     for y in range(height):
-        list_row(flat, y * width * channels, width, channels, index[y], first[y])
+        lists = index.reshape(-1), y * index.shape[1], first.reshape(-1), y * (width + 1)
+        list_row(flat, y * width * channels, width, channels, *lists)
     return index, first
 
 
@@ -56,12 +58,16 @@ def test_columns_ascend_then_timesteps_then_channels() -> None:
     assert index[0, :7].tolist() == [1, 2, 1, 3, 5, 3, 3]
 
 
+@pytest.mark.parametrize("channels", [3, 70])
 @pytest.mark.parametrize("writeable", [True, False])
-def test_read_only_counts_are_accepted(writeable: bool) -> None:
-    counts = np.ones((1, 1, 70), np.uint8)
+def test_read_only_counts_need_no_kernels_of_their_own(channels: int, writeable: bool) -> None:
+    counts = np.ones((1, 1, channels), np.uint8)
     counts.flags.writeable = writeable
-    index, _ = list_rows(counts, 1)
-    assert index[0, :70].tolist() == list(range(70))
+    flat = flat_window(counts)
+    assert flat.flags.writeable
+    assert flat.size >= WINDOW
+    assert flat[:channels].tolist() == [1] * channels
+    assert np.shares_memory(flat, counts) == (writeable and channels >= WINDOW)
 
 
 @given(shape=SHAPES, taps=st.integers(1, 4), density=DENSITIES)
@@ -77,7 +83,9 @@ def test_merged_rows_are_the_same_events_by_column(shape: Shape, taps: int, dens
             index[y % taps], first[y % taps] = lists[y], starts[y]
         merged = np.empty(taps * lists.shape[1], np.uint32)
         begins = np.empty(width + 1, np.int64)
-        merge_rows(index, first, top, height, shift, merged, begins)
+        merge_rows(
+            index.reshape(-1), first.reshape(-1), taps, width, top, height, shift, merged, begins
+        )
         for x in range(width):
             expected = [
                 event + (y - top) * shift

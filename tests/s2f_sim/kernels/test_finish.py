@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from s2f_sim.kernels.finish import Finish, finish_positions
+from s2f_sim.kernels.finish import OVERHANG, finish_positions, only_sums
 
 KINDS = [np.float32, np.int32, np.int64]
 
@@ -25,6 +25,7 @@ KINDS = [np.float32, np.int32, np.int64]
     seed=st.integers(0, 2**16),
 )
 @example(3, 33, 4, 4, False, True, True, True, 0)
+@example(2, 20, 3, 260, False, False, False, False, 0)
 def test_finished_sums_are_what_the_graph_says(
     kind: Any,
     positions: int,
@@ -48,30 +49,32 @@ def test_finished_sums_are_what_the_graph_says(
         (1 << (rng.integers(0, 5, channels) * scaled)).astype(kind) for _ in range(2)
     )
     comparators = np.sort(draw(levels, channels), axis=0)
-    finish = Finish(
-        bias,
-        scaled,
-        scale,
-        added,
-        other,
-        other_scale,
-        np.full((positions if kept else 0, channels), 77, kind),
-        comparators,
-        timesteps,
-        np.full((positions if levels else 0, channels), 99, np.uint8),
-        np.full((timesteps, positions if levels else 0), 0, np.int32),
+    counts = np.full(positions * channels + OVERHANG if levels else 0, 99, np.uint8)
+    finish = only_sums(bias, np.full((positions if kept else 0, channels), 77, kind))._replace(
+        scaled=scaled,
+        scale=scale,
+        added=added,
+        other=other,
+        other_scale=other_scale,
+        comparators=comparators,
+        timesteps=timesteps,
+        counts=counts,
+        spikes=np.zeros((timesteps, positions if levels else 0), np.int32),
     )
     expected = (sums + bias) * scale + (other * other_scale if added else 0)
     cut = positions // 2
-    finish_positions(sums, finish, cut, positions)
-    assert (finish.counts[:cut] == 99).all()
+    flat = sums.reshape(-1)
+    finish_positions(flat, finish, cut, positions)
+    assert (counts[: cut * channels] == 99).all()
     assert (finish.membrane[:cut] == 77).all()
-    finish_positions(sums, finish, 0, cut)
+    finish_positions(flat, finish, 0, cut)
+    np.testing.assert_array_equal(flat, sums.ravel())
+    assert (counts[positions * channels :] == 99).all()
     if kept:
         np.testing.assert_array_equal(finish.membrane, expected)
     if levels:
         reached = (expected[None] >= comparators[:timesteps, None]).sum(0)
-        np.testing.assert_array_equal(finish.counts, reached)
+        np.testing.assert_array_equal(counts[:-OVERHANG].reshape(reached.shape), reached)
         spiking = [(reached >= d).sum(1) for d in range(1, timesteps + 1)]
         np.testing.assert_array_equal(finish.spikes, spiking)
 
@@ -82,14 +85,11 @@ def test_nan_fires_never_and_infinity_always(channels: int) -> None:
     sums[0], sums[1] = np.nan, np.inf
     none = np.zeros((0, channels), np.float32)
     comparators = np.repeat(np.array([[-np.inf], [0.5]], np.float32), channels, axis=1)
-    counts, spikes = np.empty((2, channels), np.uint8), np.zeros((2, 2), np.int32)
-    bias = np.zeros((1, channels), np.float32)
-    finish_positions(
-        sums,
-        Finish(bias, False, bias[0], False, none, bias[0], none, comparators, 2, counts, spikes),
-        0,
-        2,
+    counts, spikes = np.empty(2 * channels + OVERHANG, np.uint8), np.zeros((2, 2), np.int32)
+    finish = only_sums(np.zeros((1, channels), np.float32), none)._replace(
+        comparators=comparators, timesteps=2, counts=counts, spikes=spikes
     )
-    assert (counts[0] == 0).all()
-    assert (counts[1] == 2).all()
+    finish_positions(sums.reshape(-1), finish, 0, 2)
+    assert (counts[:channels] == 0).all()
+    assert (counts[channels : 2 * channels] == 2).all()
     assert spikes.tolist() == [[0, channels], [0, channels]]

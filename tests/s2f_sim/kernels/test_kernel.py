@@ -24,7 +24,7 @@ def test_strided_arrays_are_refused() -> None:
     counts = np.zeros(256, np.uint8)[::2]
     index, first = np.zeros(200, np.uint32), np.zeros(2, np.int64)
     with pytest.raises(TypingError, match="C-contiguous"):
-        list_row(counts, 0, 1, 64, index, first)
+        list_row(counts, 0, 1, 64, index, 0, first, 0)
 
 
 @compiled

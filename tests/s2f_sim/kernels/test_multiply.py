@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from s2f_deploy.ir.graph import DType, Node, TensorType, attributes
 from s2f_deploy.ops import OPS
-from s2f_sim.synapses import only_sums, prepare_products
+from s2f_sim.kernels.finish import only_sums
+from s2f_sim.synapses import prepare_products
 from s2f_sim.workers import Workers
 
 
