@@ -2,10 +2,17 @@
 
 
 class S2FError(Exception):
-    """Base class: states what is wrong, where, and how to fix it."""
+    """Base class: states what is wrong, where, and how to fix it.
+
+    Names come out of files: whatever of them would move a cursor is shown as a question mark.
+    """
 
     def __init__(self, what: str, *, where: str, fix: str) -> None:
-        super().__init__(f"{what}\n  at:  {where}\n  fix: {fix}")
+        super().__init__(f"{_shown(what)}\n  at:  {_shown(where)}\n  fix: {_shown(fix)}")
+
+
+def _shown(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 class ShapeMismatchError(S2FError):

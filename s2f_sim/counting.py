@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from s2f_deploy.ir.graph import WIRING, Graph, Node
 from s2f_deploy.ops import OPS
 from s2f_deploy.ops.bilinear_upsample import additions
+from s2f_deploy.ops.constant import always_fires
 from s2f_deploy.ops.max_pool import comparisons
 from s2f_deploy.ops.upsample import spread
 from s2f_deploy.passes.to_events import feeds_neuron, is_encoding
@@ -21,7 +22,7 @@ from s2f_sim.sampling import SamplingWork
 RECOUNTED = frozenset({"max_pool", "rewire"})
 """Wiring that gives positions other spikes than those of one position of its source."""
 
-_WITHOUT_ACCUMULATIONS = ("neuron", "exact_sampling")
+_WITHOUT_ACCUMULATIONS = ("neuron", "precomputed", "exact_sampling")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +84,16 @@ class Counter:
             return self._sampling(node)
         if node.op == "host":
             return _Synapses(LayerCounts(node.name, "host", node.output.shape, 1, mac=node["macs"]))
-        if node.op == "integrate_fire":
-            adds = self._membrane_adds(node)
-            constant = LayerCounts(node.name, "neuron", node.output.shape, 1, membrane_adds=adds)
-            ones = np.ones(node.output.positions, np.int64)
-            return _Synapses(constant, ((node.name, ones),))
+        if node.op == "integrate_fire" or always_fires(node):
+            return self._population(node)
         return None
+
+    def _population(self, node: Node) -> _Synapses:
+        kind: Kind = "precomputed" if always_fires(node) else "neuron"
+        constant = LayerCounts(node.name, kind, node.output.shape, 1)
+        if kind == "neuron":
+            constant = replace(constant, membrane_adds=self._membrane_adds(node))
+        return _Synapses(constant, ((node.name, np.ones(node.output.positions, np.int64)),))
 
     def _constant(self, node: Node, kind: Kind) -> LayerCounts:
         types = [self._nodes[name].output for name in node.inputs]

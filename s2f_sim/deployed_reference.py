@@ -10,8 +10,9 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from s2f_deploy.errors import ArtefactError
-from s2f_deploy.ir.graph import Graph, Node
+from s2f_deploy.ir.graph import Graph
 from s2f_sim.onnx_runtime import TensorReader
+from s2f_sim.shown_counts import populations
 
 MEMBRANE = ".membrane"
 
@@ -22,14 +23,26 @@ class DeployedResult:
 
     Attributes:
         counts: float32[C, ...] of every neuron; whole numbers, or the network is damaged.
-        margins: float64[C, ...]: how far each membrane is from the nearest comparator, in units
-            of one spike; for neurons that round, not for those that compare.
+        membranes: float32 or float64[C, ...], in units of one spike; of neurons that round, not
+            of those that compare.
+        levels: D of these.
         outputs: float32, by output name.
     """
 
     counts: Mapping[str, NDArray[Any]]
-    margins: Mapping[str, NDArray[np.float64]]
+    membranes: Mapping[str, NDArray[Any]]
+    levels: Mapping[str, int]
     outputs: Mapping[str, NDArray[Any]]
+
+    def margins(self, name: str) -> NDArray[np.float64] | None:
+        """Of a neuron layer that rounds, distances to the nearest of ½, 1½, ... D − ½."""
+        if name not in self.membranes:
+            return None
+        # One layer at a time: of a large network all of them would take more than anything else.
+        membrane = self.membranes[name].astype(np.float64)
+        nearest = np.clip(np.floor(membrane), 0, self.levels[name] - 1) + 0.5
+        distance: NDArray[np.float64] = np.abs(membrane - nearest)
+        return distance
 
 
 class DeployedReference:
@@ -51,7 +64,8 @@ class DeployedReference:
         except DecodeError as error:
             raise _foreign(graph, "is damaged") from error
         made = {name for node in model.graph.node for name in node.output}
-        self._neurons = list(graph.select("integrate_fire"))
+        self._graph = graph
+        self._neurons = list(populations(graph))
         self._outputs = list(graph.select("output"))
         for node in (*self._neurons, *self._outputs):
             if node.name not in made:
@@ -64,11 +78,15 @@ class DeployedReference:
         self.runtime = f"ONNX Runtime {self._reader.version}"
 
     def run(self, sample: NDArray[np.float32]) -> DeployedResult:
-        """Counts, margins and outputs for one sample, float32[C, H, W]."""
+        """Counts, membranes and outputs for one sample, float32[C, H, W]."""
         read = dict(zip(self._tensors, self._reader.read(sample, self._tensors), strict=True))
+        for node in (*self._neurons, *self._outputs):
+            if read[node.name].size != np.prod(node.output.array_shape):
+                raise _foreign(self._graph, f"gives {list(read[node.name].shape)} for {node.name}")
         return DeployedResult(
             {node.name: read[node.name] for node in self._neurons},
-            {node.name: _margins(node, read[f"{node.name}{MEMBRANE}"]) for node in self._rounding},
+            {node.name: read[f"{node.name}{MEMBRANE}"] for node in self._rounding},
+            {node.name: node.output.levels for node in self._rounding},
             {node.name: read[node.name] for node in self._outputs},
         )
 
@@ -98,13 +116,6 @@ def _casts(model: onnx.ModelProto, name: str) -> bool:
     made = {n.output[0]: n for n in model.graph.node}
     split = made.get(f"{name}.0.split")
     return split is not None and split.input[0].endswith(".double")
-
-
-def _margins(node: Node, membrane: NDArray[Any]) -> NDArray[np.float64]:
-    """Distance to the nearest of ½, 1½, ... D − ½."""
-    nearest = np.clip(np.floor(membrane), 0, node["levels"] - 1) + 0.5
-    distance: NDArray[np.float64] = np.abs(membrane.astype(np.float64) - nearest)
-    return distance
 
 
 def _foreign(graph: Graph, what: str) -> ArtefactError:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from s2f_deploy.ir.graph import Graph
 from s2f_sim.certificate import Certificate
+from s2f_sim.shown_counts import populations
 from s2f_sim.verify_report import finite
 
 SCHEMA = "s2f/verify-deployed/1"
@@ -134,17 +135,19 @@ class LayerTally:
         fired: NDArray[Any],
         deployed: NDArray[Any],
         margins: NDArray[Any] | None,
-        trained: NDArray[Any],
     ) -> None:
-        """Counts of the spikes, the deployed network and the float network, for one sample."""
+        """Counts of the spikes and the deployed network, for one sample."""
         self.neurons += fired.size
         # Compared as they come: a count that is no whole number is a mismatch.
         self.mismatches += int(np.count_nonzero(fired.reshape(deployed.shape) != deployed))
-        self.changed += int(np.count_nonzero(fired.reshape(trained.shape) != trained))
         if margins is not None:
             nearest = float(margins.min())
             self.margin = nearest if self.margin is None else min(self.margin, nearest)
             self.ties += int(np.count_nonzero(margins == 0))
+
+    def compare_trained(self, fired: NDArray[Any], trained: NDArray[Any]) -> None:
+        """Counts of the spikes and the float network, for one sample."""
+        self.changed += int(np.count_nonzero(fired.reshape(trained.shape) != trained))
 
 
 @dataclass(slots=True)
@@ -186,7 +189,7 @@ class DeployedTally:
     def empty(graph: Graph) -> "DeployedTally":
         """Nothing compared yet of an EVENT graph's neurons and outputs."""
         return DeployedTally(
-            {node.name: LayerTally() for node in graph.select("integrate_fire")},
+            {node.name: LayerTally() for node in populations(graph)},
             {node.name: OutputTally() for node in graph.select("output")},
         )
 

@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from s2f_deploy.ir.graph import Graph, Node
+from s2f_deploy.ops.constant import always_fires
 from s2f_sim.counting import RECOUNTED
 from s2f_sim.fusion import Step
 from s2f_sim.sampling import SamplingWork, sampling_work
@@ -82,7 +84,10 @@ class Walk:
                 del values[name]
 
     def _take(self, step: Step, values: dict[str, Any], forced: Mapping[str, NDArray[Any]]) -> None:
-        membrane, fired, spikes = self.engine.run(step, values, self.timesteps)
+        if always_fires(step.node):
+            membrane, fired, spikes = None, self._precomputed(step.node), None
+        else:
+            membrane, fired, spikes = self.engine.run(step, values, self.timesteps)
         if step.node.op == "deformable_sample":
             self._count_sampling(step.node, values)
         if step.membrane is not None:
@@ -99,6 +104,12 @@ class Walk:
         if spikes is None:
             spikes = self.engine.spikes(neuron, fired, self.timesteps)
         values[neuron.name], self.spikes[neuron.name] = fired, spikes
+
+    def _precomputed(self, node: Node) -> Any:
+        """Counts that no input changes; of their spikes, too, only the first K are sent."""
+        (counts,) = self.graph.arrays(node)
+        most = min(self.timesteps, node.output.levels)
+        return self.engine.from_array(node, np.minimum(counts, np.uint8(most)))
 
     def _count_sampling(self, node: Node, values: Mapping[str, Any]) -> None:
         """Its work depends on where taps lie, which trains of spikes do not tell."""

@@ -12,7 +12,7 @@ from s2f_deploy.errors import ArtefactError, UnsupportedPatternError
 from s2f_deploy.frontend.importer import describe
 from s2f_deploy.frontend.integer_fire import DOMAIN
 from s2f_deploy.frontend.sampling_readers import SAMPLINGS
-from s2f_deploy.ir.graph import WIRING, Graph, Node, through_wiring, wired_sources
+from s2f_deploy.ir.graph import WIRING, DType, Graph, Node, through_wiring, wired_sources
 from s2f_deploy.ops import evaluate
 from s2f_sim.onnx_runtime import TensorReader
 from s2f_sim.shown_counts import shown_counts
@@ -109,8 +109,7 @@ class FloatReference:
         for node in self._graph.select(*WIRING):
             if node.origin in self._fired:
                 self._check(node, read[self._fired[node.origin]], shown[node.name])
-        outputs = {n.name: read[n.name].reshape(n.output.array_shape) for n in self._outputs}
-        return FloatResult(counts, outputs)
+        return FloatResult(counts, {n.name: _shaped(n, read[n.name]) for n in self._outputs})
 
     def _check(self, node: Node, value: NDArray[Any], shown: NDArray[np.uint8]) -> None:
         """A neuron of the file must hand out what is shown in its place."""
@@ -123,6 +122,60 @@ class FloatReference:
                 where=node.origin,
                 fix="check the weights for values that are not finite, and export again",
             )
+
+
+def check_same(network: Graph, graph: Graph) -> None:
+    """The float network stored in an artefact is the one that was lowered.
+
+    Args:
+        network: its FLOAT graph.
+        graph: the EVENT graph. With integer weights it may lack neurons that no input changes.
+
+    Raises:
+        ArtefactError: inputs, neurons or outputs have other names or shapes.
+    """
+    said, computed = (
+        {_described(node) for node in one.nodes if _fires(node) or node.op in ("input", "output")}
+        for one in (network, graph)
+    )
+    differing = computed - said
+    differing |= {one for one in said - computed if not (graph.deployed and one[1])}
+    if differing:
+        raise ArtefactError(
+            f"the stored float network is another one: it differs in {min(differing)[0]!r}",
+            where=graph.name,
+            fix="the artefact is damaged: export the network again",
+        )
+
+
+def _fires(node: Node) -> bool:
+    """Whether it is a neuron, or counts that no input changes."""
+    given = node.op == "constant" and node.output.dtype is DType.COUNT
+    return given or node.op in ("integer_fire", "integrate_fire")
+
+
+def _described(node: Node) -> tuple[str, bool, int, tuple[int, ...]]:
+    """Name, whether it fires, real timesteps and shape."""
+    return node.name, _fires(node), node.output.steps, _order(node)
+
+
+def _order(node: Node) -> tuple[int, ...]:
+    """Its shape; results may come in another one of as many elements."""
+    return (
+        (node.output.channels * node.output.positions,)
+        if node.op == "output"
+        else node.output.shape
+    )
+
+
+def _shaped(node: Node, value: NDArray[Any]) -> NDArray[Any]:
+    if value.size != np.prod(node.output.array_shape):
+        raise ArtefactError(
+            f"the stored float network gives {list(value.shape)} for {node.name}, {node.output}",
+            where=node.origin,
+            fix="the artefact is damaged: export the network again",
+        )
+    return value.reshape(node.output.array_shape)
 
 
 def _counts(node: Node, value: NDArray[Any]) -> NDArray[np.uint8]:

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
-from s2f_deploy.ir.graph import Graph, Node
+from s2f_deploy.ir.graph import WIRING, Graph, Node
+from s2f_deploy.ops.constant import always_fires
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Step:
 
 def single_steps(graph: Graph) -> list[Step]:
     """Every node by itself."""
-    return [_single(node) for node in graph.nodes if node.op != "input"]
+    return [_single(node) for node in _without_names(graph).nodes if node.op != "input"]
 
 
 def fused_steps(graph: Graph, fusing: AbstractSet[str]) -> list[Step]:
@@ -58,6 +59,7 @@ def fused_steps(graph: Graph, fusing: AbstractSet[str]) -> list[Step]:
         graph: at EVENT level.
         fusing: names of the nodes whose sums may be finished at once.
     """
+    graph = _without_names(graph)
     fusion = _Fusion(graph)
     steps: list[Step] = []
     for node in graph.nodes:
@@ -71,8 +73,17 @@ def fused_steps(graph: Graph, fusing: AbstractSet[str]) -> list[Step]:
     return steps
 
 
+def _without_names(graph: Graph) -> Graph:
+    """Without wiring that nobody reads: it only shows a population under another neuron's name."""
+    wanted: set[str] = set()
+    for node in reversed(graph.nodes):
+        if node.op not in WIRING or node.name in wanted:
+            wanted.update((node.name, *node.inputs))
+    return graph.rebuilt(tuple(node for node in graph.nodes if node.name in wanted))
+
+
 def _single(node: Node) -> Step:
-    fires = node.op == "integrate_fire"
+    fires = node.op == "integrate_fire" or always_fires(node)
     return Step(node, node.inputs, membrane=None if fires else node, neuron=node if fires else None)
 
 

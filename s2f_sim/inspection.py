@@ -18,6 +18,7 @@ from s2f_deploy.ops import OPS
 from s2f_sim import attention, layout, sampling
 from s2f_sim.liveness import MEMBRANES, WIRING, LiveMembranes, live_membranes, membrane_bytes
 from s2f_sim.quantisation import Quantisation, stored_quantisation
+from s2f_sim.shown_counts import populations
 
 SCHEMA = "s2f/inspect/1"
 FLOAT_BYTES = 4
@@ -211,7 +212,7 @@ def inspect_graph(graph: Graph) -> Inspection:
         network=graph.name,
         arithmetic=_arithmetic(graph, quantisation),
         input=next(graph.select("input")).output.shape,
-        levels=max((node["levels"] for node in neurons), default=0),
+        levels=max((node.output.levels for node in populations(graph)), default=0),
         windows=max((node["window"] for node in neurons), default=0),
         quantisation=quantisation,
         layers=layers,

@@ -16,6 +16,7 @@ Kind = Literal[
     "readout",
     "host",
     "neuron",
+    "precomputed",
 ]
 
 
@@ -29,7 +30,8 @@ class LayerCounts:
             spikes, ``dyadic_sampling`` shifts and adds what lies at offsets rounded to a grid,
             ``exact_sampling`` multiplies what lies at offsets as they are, ``chain`` multiplies
             real values on the way to a neuron, ``readout`` behind the last one, ``host`` runs
-            outside the chip, ``neuron`` fires.
+            outside the chip, ``neuron`` fires, ``precomputed`` fires the same for every
+            input, which is no work but where its spikes are read.
         shape: of the layer's output, one sample.
         inputs: source neurons of one sample; 0 where the layer reads no spikes.
         spikes_by_timestep: spikes that arrive (neurons: that leave) in timestep 1..K.

@@ -1,12 +1,18 @@
 """Counts of the neurons that a network has, from those of the populations that fire for them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from numpy.typing import NDArray
 
-from s2f_deploy.ir.graph import WIRING, Graph
+from s2f_deploy.ir.graph import WIRING, Graph, Node
 from s2f_deploy.ops import evaluate
+from s2f_deploy.ops.constant import always_fires
+
+
+def populations(graph: Graph) -> Iterator[Node]:
+    """What fires in an EVENT graph: neurons, and those that fire the same for every input."""
+    return (node for node in graph.nodes if node.op == "integrate_fire" or always_fires(node))
 
 
 def shown_counts(graph: Graph, counts: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

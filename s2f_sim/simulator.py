@@ -8,14 +8,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from s2f_deploy.errors import InputError
-from s2f_deploy.ir.graph import Graph
+from s2f_deploy.errors import ArtefactError, IllegalGraphError, InputError
+from s2f_deploy.ir.graph import Graph, Level
 from s2f_sim.counting import Counter
 from s2f_sim.engine import Engine, Walk
 from s2f_sim.events import ChooseLayout, EventsEngine
 from s2f_sim.layout import choose_layout
 from s2f_sim.reference import ReferenceEngine
-from s2f_sim.run import Run
+from s2f_sim.run import LayerCounts, Run
+from s2f_sim.shown_counts import populations
 
 EngineName = Literal["events", "reference"]
 
@@ -28,6 +29,9 @@ class Simulator:
         engine: ``events`` accumulates spikes, ``reference`` computes densely.
         threads: of the ``events`` engine; all cores if None.
         layout: how the ``events`` engine computes each synaptic layer, see `Layout`.
+
+    Raises:
+        IllegalGraphError: the graph is at another level.
     """
 
     def __init__(
@@ -37,6 +41,12 @@ class Simulator:
         threads: int | None = None,
         layout: ChooseLayout = choose_layout,
     ) -> None:
+        if graph.level is not Level.EVENT:
+            raise IllegalGraphError(
+                f"a {graph.level.value} graph does not spike",
+                where=graph.name,
+                fix="lower it: s2f_deploy.lower, or s2f export",
+            )
         self.graph, self.engine_name = graph, engine
         events = engine == "events"
         self._engine: Engine = (
@@ -45,7 +55,7 @@ class Simulator:
         self._counter = Counter(graph)
         self._input = next(graph.select("input"))
         neurons = list(graph.select("integrate_fire"))
-        self.levels = max((node["levels"] for node in neurons), default=1)
+        self.levels = max((node.output.levels for node in populations(graph)), default=1)
         self.windows = max((node["window"] for node in neurons), default=0)
 
     def run(
@@ -62,21 +72,27 @@ class Simulator:
             forced: uint8[B, ...] per neuron layer, handed on in place of what it fired.
 
         Raises:
-            InputError: the batch does not fit the network, holds non-finite values, or K < 1.
+            InputError: the batch does not fit the network, holds non-finite values, or K < 1; or
+                there is too little memory.
+            ArtefactError: an output is no number.
         """
         steps = self.levels if timesteps is None else timesteps
         batch = self._checked(x, steps)
         began = time.perf_counter()
-        walks, work = [], self._counter.work(steps)
-        for i, sample in enumerate(batch):
-            walk = Walk(self.graph, self._engine, steps)
-            walk.run(sample, {name: counts[i] for name, counts in (forced or {}).items()})
-            work.add(walk.spikes, walk.sampled)
-            walks.append(walk)
+        try:
+            # What leaves the range of its type shows in the outputs.
+            with np.errstate(over="ignore", invalid="ignore"):
+                walks, layers = self._walked(batch, steps, forced)
+        except MemoryError as error:
+            raise InputError(
+                "there is too little memory for a sample of this network",
+                where=self.graph.name,
+                fix="free some, or give a smaller network",
+            ) from error
         return Run(
             outputs=_stacked([walk.outputs for walk in walks]),
             counts=_stacked([walk.counts for walk in walks]),
-            layers=work.layers(),
+            layers=layers,
             timesteps=steps,
             levels=self.levels,
             windows=self.windows,
@@ -84,6 +100,22 @@ class Simulator:
             engine=self.engine_name,
             seconds=time.perf_counter() - began,
         )
+
+    def _walked(
+        self,
+        batch: NDArray[np.float32],
+        steps: int,
+        forced: Mapping[str, NDArray[np.uint8]] | None,
+    ) -> tuple[list[Walk], tuple[LayerCounts, ...]]:
+        """Every sample's way through the graph, and the work of all."""
+        walks, work = [], self._counter.work(steps)
+        for i, sample in enumerate(batch):
+            walk = Walk(self.graph, self._engine, steps)
+            walk.run(sample, {name: counts[i] for name, counts in (forced or {}).items()})
+            _check_outputs(walk, self.graph.name)
+            work.add(walk.spikes, walk.sampled)
+            walks.append(walk)
+        return walks, work.layers()
 
     def _checked(self, x: NDArray[Any], timesteps: int) -> NDArray[np.float32]:
         shape = self._input.output.array_shape
@@ -108,6 +140,16 @@ class Simulator:
                 fix="check how the image was normalised",
             )
         return batch
+
+
+def _check_outputs(walk: Walk, network: str) -> None:
+    for name, value in walk.outputs.items():
+        if not np.isfinite(value).all():
+            raise ArtefactError(
+                f"the output {name} has values that are not finite",
+                where=network,
+                fix="its weights are too large or damaged: export the network again",
+            )
 
 
 def _stacked(samples: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:

@@ -6,7 +6,7 @@ difference is a bug. Beside it stands what deployment cost: counts, outputs and 
 the float network's.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -29,7 +29,7 @@ from s2f_sim.deployed_report import (
     LayerComparison,
     OutputComparison,
 )
-from s2f_sim.float_reference import FloatReference, FloatResult
+from s2f_sim.float_reference import FloatReference, FloatResult, check_same
 from s2f_sim.run import Run
 from s2f_sim.simulator import EngineName, Simulator
 
@@ -49,13 +49,17 @@ def verify_deployed(
         ArtefactError: a stored network is damaged or another one.
     """
     deployed = DeployedReference(graph, threads)
-    trained = FloatReference(float_network(graph.reference, graph.name), threads)
+    network = float_network(graph.reference, graph.name)
+    check_same(network, graph)
+    trained = FloatReference(network, threads)
     simulator = Simulator(graph, engine, threads)
     tally = DeployedTally.empty(graph)
     digests: list[SampleDigest] = []
     for sample in samples:
         run = simulator.run(sample[None])
-        _compare(tally, run, deployed.run(sample), trained.run(sample))
+        # One network's counts at a time: they take more memory than all weights.
+        given = _compare(tally, run, deployed.run(sample))
+        _compare_trained(tally, run, given, trained.run(sample))
         digests.append(digest_of_sample(sample, _first(run.counts), _first(run.outputs)))
     layers = tuple(LayerComparison(name, **asdict(t)) for name, t in tally.layers.items())
     outputs = tuple(OutputComparison(name, **asdict(t)) for name, t in tally.outputs.items())
@@ -83,13 +87,22 @@ def verify_deployed(
 
 
 def _compare(
-    tally: DeployedTally, run: Run, deployed: DeployedResult, trained: FloatResult
-) -> None:
+    tally: DeployedTally, run: Run, deployed: DeployedResult
+) -> Mapping[str, NDArray[Any]]:
+    """Counts of the spikes and the deployed network; returns the latter's outputs."""
     for name, layer in tally.layers.items():
-        margins = deployed.margins.get(name)
-        layer.compare(run.counts[name][0], deployed.counts[name], margins, trained.counts[name])
+        layer.compare(run.counts[name][0], deployed.counts[name], deployed.margins(name))
+    return deployed.outputs
+
+
+def _compare_trained(
+    tally: DeployedTally, run: Run, outputs: Mapping[str, NDArray[Any]], trained: FloatResult
+) -> None:
+    """Counts of the float network, and the outputs of all three."""
+    for name, layer in tally.layers.items():
+        layer.compare_trained(run.counts[name][0], trained.counts[name])
     for name, output in tally.outputs.items():
-        output.compare(run.outputs[name][0], deployed.outputs[name], trained.outputs[name])
+        output.compare(run.outputs[name][0], outputs[name], trained.outputs[name])
 
 
 def _first(values: Any) -> dict[str, NDArray[Any]]:

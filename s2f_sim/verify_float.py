@@ -16,7 +16,7 @@ from s2f_deploy.ir.graph import Graph, Node
 from s2f_deploy.ops.neuron import round_counts
 from s2f_deploy.passes.pipeline import float_network
 from s2f_sim.error_bounds import reference_bound, spike_bound, trace
-from s2f_sim.float_reference import FloatReference, FloatResult
+from s2f_sim.float_reference import FloatReference, FloatResult, check_same
 from s2f_sim.run import Run
 from s2f_sim.simulator import EngineName, Simulator
 from s2f_sim.spike_roundings import spike_roundings
@@ -42,6 +42,7 @@ def verify_float(
         ArtefactError: the stored float network is damaged or another one.
     """
     network = float_network(graph.reference, graph.name)
+    check_same(network, graph)
     reference = FloatReference(network, threads)
     simulator = Simulator(graph, engine, threads)
     tally = VerifyTally.empty(network)

@@ -1,7 +1,7 @@
 """What comes after the last synapse and only a host can compute: softmax and its kind."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 import numpy as np
 import onnx
@@ -9,8 +9,12 @@ from onnx.utils import Extractor
 
 from s2f_deploy.frontend.importer import Importer, attribute, describe
 from s2f_deploy.frontend.integer_fire import DOMAIN
+from s2f_deploy.frontend.sampling_readers import interpolates
 from s2f_deploy.frontend.views import View
 from s2f_deploy.ir.graph import DType, Node, TensorType, attributes
+
+# Of a place between pixels.
+PIXELS_AROUND = 4
 
 
 def after_last_neuron(model: onnx.ModelProto) -> set[str]:
@@ -20,6 +24,28 @@ def after_last_neuron(model: onnx.ModelProto) -> set[str]:
         if node.domain == DOMAIN or any(name in feeding for name in node.output):
             feeding.update(node.input)
     return {name for node in model.graph.node for name in node.output} - feeding
+
+
+def enlarged_for_host(model: onnx.ModelProto, tail: set[str], known: Container[str]) -> set[str]:
+    """Names of interpolated tensors of the tail that only the host reads.
+
+    Shifts and additions would do it, too, but of four times as many numbers to hand over.
+
+    Args:
+        model: the network.
+        tail: as ``after_last_neuron`` gives it.
+        known: operators that a spiking network has a place for.
+    """
+    read: dict[str, list[str]] = {info.name: ["output"] for info in model.graph.output}
+    for node in model.graph.node:
+        for name in node.input:
+            read.setdefault(name, []).append(node.op_type)
+    return {
+        node.output[0]
+        for node in model.graph.node
+        if interpolates(node) and node.output[0] in tail
+        if not any(op == "output" or op in known for op in read.get(node.output[0], ["output"]))
+    }
 
 
 def emit_host(importer: Importer, model: onnx.ModelProto, result: str, cut: list[str]) -> str:
@@ -49,12 +75,14 @@ def emit_host(importer: Importer, model: onnx.ModelProto, result: str, cut: list
 
 
 def _macs(tail: onnx.GraphProto, shapes: Mapping[str, tuple[int, ...]]) -> int:
-    """Products of convolutions and of matrices: one per output and element summed over."""
+    """Products of convolutions and matrices, and four for every pixel between pixels."""
     total = 0
     for node in tail.node:
         if node.op_type in {"Conv", "Gemm", "MatMul"}:
             terms = shapes[node.input[1]][1:] if node.op_type == "Conv" else _inner(node, shapes)
             total += math.prod(shapes[node.output[0]]) * math.prod(terms)
+        elif interpolates(node):
+            total += PIXELS_AROUND * math.prod(shapes[node.output[0]])
     return total
 
 

@@ -1,6 +1,7 @@
 """ONNX to the FLOAT graph."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from onnx import external_data_helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from s2f_deploy.errors import ArtefactError, S2FError, UnsupportedPatternError
-from s2f_deploy.frontend.host_tail import after_last_neuron, emit_host
+from s2f_deploy.frontend.host_tail import after_last_neuron, emit_host, enlarged_for_host
 from s2f_deploy.frontend.importer import Importer, unsupported
 from s2f_deploy.frontend.integer_fire import DOMAIN
 from s2f_deploy.frontend.readers import READERS, read_neuron
@@ -48,15 +49,30 @@ def import_onnx(content: bytes, name: str) -> Graph:
         ArtefactError: the bytes are no valid ONNX model.
         UnsupportedPatternError: an operator has no place in a spiking network.
     """
-    model = _parse(content, name)
+    try:
+        return _imported(_parse(content, name), content, name)
+    except S2FError:
+        raise
+    # A file made to be hostile picks the exception, so there is no list of them to catch.
+    except Exception as error:
+        raise ArtefactError(
+            f"this ONNX model contradicts itself: {type(error).__name__}: {str(error)[:200]!r}",
+            where=name,
+            fix="export it again with s2f_deploy.export_onnx",
+        ) from error
+
+
+def _imported(model: onnx.ModelProto, content: bytes, name: str) -> Graph:
     importer = Importer()
     for tensor in model.graph.initializer:
         importer.values[tensor.name] = Constant(numpy_helper.to_array(tensor))
     _read_inputs(importer, model)
     tail = after_last_neuron(model)
     deferred: set[str] = set()
+    enlarged = enlarged_for_host(model, tail, READERS)
     for node in model.graph.node:
-        if any(source in deferred for source in node.input):
+        last = node.output[0] in enlarged and not importer.reads_spikes(node)
+        if last or any(source in deferred for source in node.input):
             deferred.update(node.output)
             continue
         known = all(isinstance(importer.values.get(i), Constant) for i in node.input if i)
@@ -93,8 +109,9 @@ def _parse(content: bytes, name: str) -> onnx.ModelProto:
         _refuse_other_files(model, name)
         onnx.checker.check_model(model)
     except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
+        said, *_ = str(error).strip()[:200].split("\n")
         raise ArtefactError(
-            f"this is no valid ONNX model: {str(error).strip().splitlines()[0]}",
+            f"this is no valid ONNX model: {said}",
             where=name,
             fix="export it again with s2f_deploy.export_onnx",
         ) from error
@@ -103,13 +120,25 @@ def _parse(content: bytes, name: str) -> onnx.ModelProto:
 
 def _refuse_other_files(model: onnx.ModelProto, name: str) -> None:
     """A model may name any file of this machine as the place of its weights."""
-    for tensor in model.graph.initializer:
+    for tensor in _tensors(model):
         if external_data_helper.uses_external_data(tensor):
             raise ArtefactError(
                 f"the weights {tensor.name} lie in another file, which is never opened",
                 where=name,
                 fix="save the model with its weights inside",
             )
+
+
+def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """All there are: arrays of the network, and constants of its nodes and functions."""
+    waiting: list[Any] = [model.graph, *model.functions]
+    while waiting:
+        inner = waiting.pop()
+        if isinstance(inner, onnx.GraphProto):
+            yield from inner.initializer
+        for attribute in (made for node in inner.node for made in node.attribute):
+            yield from (attribute.t, *attribute.tensors)
+            waiting.extend((*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs))
 
 
 def _read_inputs(importer: Importer, model: onnx.ModelProto) -> None:

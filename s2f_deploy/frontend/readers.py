@@ -17,7 +17,7 @@ from s2f_deploy.frontend.plane_readers import (
     read_pad,
     read_resize,
 )
-from s2f_deploy.frontend.views import Product, Value, View
+from s2f_deploy.frontend.views import Product, Value, View, whole
 
 Reader = Callable[[Importer, onnx.NodeProto], Value]
 
@@ -97,9 +97,9 @@ def read_add(importer: Importer, node: onnx.NodeProto) -> Value:
             return _affine(importer, node, 1 - position, np.ones(1), shift)
         if shift is not None:
             view = importer.view(node, 1 - position)
-            whole = np.broadcast_to(shift, view.shape)[0]
+            values = np.broadcast_to(shift, view.shape)[0]
             return importer.emit(
-                node, "add", (importer.laid_out(node, view), importer.hold(node, whole)), {}
+                node, "add", (importer.laid_out(node, view), importer.hold(node, values)), {}
             )
     sources = [importer.laid_out(node, importer.view(node, i)) for i in (0, 1)]
     return importer.emit(node, "add", (sources[0], sources[1]), {})
@@ -182,15 +182,24 @@ def read_neuron(importer: Importer, node: onnx.NodeProto) -> Value:
         raise unsupported(node, "is no neuron", f"use one of {', '.join(OPERATORS.values())}")
     constants: dict[str, Any] = {"levels": levels, "norm": norm, "rounding": rounding}
     held = importer.constant(node, 0)
-    if held is not None:
-        return importer.emit(node, "integer_fire", (importer.hold(node, held[0]),), {}, **constants)
-    view = importer.view(node, 0)
+    view = importer.view(node, 0) if held is None else _held(importer, node, held)
     source = importer.laid_out(node, view)
     if timesteps > 1:
         constants["leak_shift"] = _leak_shift(node)
         if importer.nodes[source].output.steps != timesteps:
             raise unsupported(node, f"counts {timesteps} steps", "lay them along the first axis")
     return importer.emit(node, "integer_fire", (source,), {}, **constants)
+
+
+def _held(importer: Importer, node: onnx.NodeProto, values: NDArray[Any]) -> View:
+    """What a neuron fires on for every image, [T, C, ...]."""
+    if (values != values[:1]).any():
+        raise unsupported(
+            node, "fires on constants that change in time", "give it the same at all timesteps"
+        )
+    held = importer.nodes[importer.hold(node, values[0])]
+    view = whole(held.name, held.output)
+    return view.rearranged(view.index.repeat(len(values), 0))
 
 
 def _leak_shift(node: onnx.NodeProto) -> int:

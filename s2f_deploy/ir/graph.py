@@ -219,11 +219,17 @@ WIRING = frozenset({"reshape", "rewire", "concat", "upsample", "max_pool"})
 
 
 def wired_sources(nodes: Mapping[str, Node], name: str) -> list[Node]:
-    """The nodes that compute what ``name`` shows, through wiring of every kind."""
-    node = nodes[name]
-    if node.op not in WIRING:
-        return [node]
-    return [source for read in node.inputs for source in wired_sources(nodes, read)]
+    """The nodes that compute what ``name`` shows, through wiring of every kind; each once."""
+    found: dict[str, Node] = {}
+    waiting, seen = [name], set[str]()
+    while waiting:
+        node = nodes[waiting.pop()]
+        if node.op not in WIRING:
+            found[node.name] = node
+        elif node.name not in seen:
+            seen.add(node.name)
+            waiting.extend(reversed(node.inputs))
+    return list(found.values())
 
 
 def check_topological(graph: Graph) -> None:

@@ -17,6 +17,8 @@ _NODE = re.compile(
     r" = (?P<op>\w+)\((?P<operands>[^)]*)\) (?P<attributes>\{.*\})  # (?P<origin>.*)"
 )
 
+_LEVELS = frozenset(level.value for level in Level)
+
 
 def print_graph(graph: Graph) -> str:
     """One line per node; arrays are named, not printed."""
@@ -38,7 +40,7 @@ def parse_graph(text: str) -> Graph:
     """
     first, *lines = text.splitlines() or [""]
     match first.split():
-        case ["graph", name, level] if level in {known.value for known in Level}:
+        case ["graph", name, level] if name.isprintable() and level in _LEVELS:
             nodes = tuple(_parse_node(line, number) for number, line in enumerate(lines, 2))
             return Graph(name, Level(level), nodes, {})
     raise _malformed(first, 1)
@@ -46,12 +48,15 @@ def parse_graph(text: str) -> Graph:
 
 def _parse_node(line: str, number: int) -> Node:
     found = _NODE.fullmatch(line)
-    if not found:
+    # Names are printed: none of them may move a cursor.
+    if not found or not line.isprintable():
         raise _malformed(line, number)
     try:
         values: dict[str, Attribute] = json.loads(found["attributes"], parse_constant=float)
         shape = tuple(int(side) for side in found["shape"].split(",") if side)
-    except ValueError as error:
+        levels, steps = int(found["levels"] or 0), int(found["steps"] or 1)
+    # Nested too deep is a RecursionError.
+    except (ValueError, RecursionError) as error:
         raise _malformed(line, number) from error
     operands = [operand for operand in found["operands"].split(", ") if operand]
     return Node(
@@ -59,9 +64,7 @@ def _parse_node(line: str, number: int) -> Node:
         op=found["op"],
         inputs=tuple(o[1:] for o in operands if o.startswith("%")),
         params=tuple(o[1:] for o in operands if o.startswith("@")),
-        output=TensorType(
-            shape, DType(found["dtype"]), int(found["levels"] or 0), int(found["steps"] or 1)
-        ),
+        output=TensorType(shape, DType(found["dtype"]), levels, steps),
         origin=found["origin"],
         attributes=tuple(
             (key, tuple(value) if isinstance(value, list) else value)

@@ -13,6 +13,7 @@ from s2f_deploy.ir.graph import (
     TensorType,
     check_topological,
 )
+from s2f_deploy.ir.signatures import check_node, check_weights, check_wiring
 from s2f_deploy.ops import OPS, infer_type
 
 # Operations that take counts and give membranes, by accumulation alone.
@@ -37,6 +38,8 @@ def verify(graph: Graph) -> None:
         if op is None or graph.level not in op.levels:
             raise _illegal(node, f"{node.op} is no operation of a {graph.level.value} graph")
         inputs = [types[name] for name in node.inputs]
+        if graph.level is Level.EVENT:
+            check_node(node, inputs, graph.arrays(node))
         inferred = infer_type(node, inputs, graph.arrays(node))
         if inferred != node.output:
             raise _illegal(node, f"{node.name} is {inferred} but declared {node.output}")
@@ -44,7 +47,9 @@ def verify(graph: Graph) -> None:
             _verify_operands(node, inputs, graph.level)
         types[node.name] = node.output
     if graph.level is Level.EVENT:
+        check_wiring(graph)
         check_bounds(graph)
+        check_weights(graph)
 
 
 def _verify_operands(node: Node, inputs: Sequence[TensorType], level: Level) -> None:

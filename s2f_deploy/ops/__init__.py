@@ -93,7 +93,7 @@ def infer_type(node: Node, inputs: Sequence[TensorType], params: Arrays) -> Tens
 def evaluate(node: Node, inputs: Arrays, params: Arrays) -> NDArray[Any]:
     """The dense definition, at every real timestep: arrays of the types' ``array_shape``."""
     op = OPS[node.op]
-    if op.couples_time or node.output.steps == 1:
+    if op.couples_time or node.output.steps == 1 or not inputs:
         return op.dense(node, inputs, params)
     momentary = replace(node, output=replace(node.output, steps=1))
     return np.stack([op.dense(momentary, list(now), params) for now in zip(*inputs, strict=True)])

@@ -97,8 +97,9 @@ def infer_read_out(node: Node, inputs: Sequence[TensorType], params: Arrays) -> 
 def dense_read_out(node: Node, inputs: Arrays, params: Arrays) -> NDArray[Any]:
     """Integers[C, ...] -> float32[C, ...]."""
     del node
-    exponents = per_channel(params[0], inputs[0])
-    real: NDArray[Any] = np.ldexp(inputs[0].astype(np.float64), exponents).astype(np.float32)
+    # Only the conversion rounds: no product with these powers of two is too small for float32.
+    powers = np.ldexp(np.float32(1), per_channel(params[0], inputs[0]))
+    real: NDArray[Any] = inputs[0].astype(np.float32) * powers
     return real
 
 

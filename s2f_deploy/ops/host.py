@@ -4,19 +4,39 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from s2f_deploy.errors import ArtefactError
 from s2f_deploy.ir.graph import Node
 from s2f_deploy.ops.op import EVERY_LEVEL, Arrays, Op, same_as_declared
 
 
 def dense(node: Node, inputs: Arrays, params: Arrays) -> NDArray[Any]:
-    """Run the subgraph in float32; the batch axis exists only inside it."""
+    """Run the subgraph in float32; the batch axis exists only inside it.
+
+    Raises:
+        ArtefactError: ONNX Runtime refuses it, or it gives something else than the node says.
+    """
+    try:
+        return _run(node, inputs, params)
+    # A file made to be hostile picks the exception, so there is no list of them to catch.
+    except Exception as error:
+        raise ArtefactError(
+            f"the host cannot compute {node.name}: {str(error)[:200]}",
+            where=node.origin,
+            fix="if memory is not short, the artefact is damaged: export the network again",
+        ) from error
+
+
+def _run(node: Node, inputs: Arrays, params: Arrays) -> NDArray[Any]:
     import onnxruntime  # noqa: PLC0415 (half a second that most graphs never need)
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(params[0].tobytes(), options)
+    # It raises what it would log.
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(
+        params[0].tobytes(), options, providers=["CPUExecutionProvider"], enable_fallback=0
+    )
     feeds = {
-        wanted.name: value[None].astype("float32").reshape(wanted.shape)
+        wanted.name: value[None].astype("float32", copy=False).reshape(wanted.shape)
         for wanted, value in zip(session.get_inputs(), inputs, strict=True)
     }
     (result,) = session.run(None, feeds)

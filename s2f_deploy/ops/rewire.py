@@ -44,10 +44,13 @@ def interval(
     """Of every channel the widest bounds of those its elements come from."""
     (source,), (index,), (read,) = types, params, inputs
     channel = index.reshape(node.output.channels, -1) // source.positions
-    low, high = (np.broadcast_to(end, source.channels) for end in (read.low, read.high))
+    lowest, highest = (np.broadcast_to(end, source.channels) for end in (read.low, read.high))
+    # Bounds are Python's integers; by their ranks, millions of elements are compared at once.
+    (low, low_ranks), (high, high_ranks) = (
+        np.unique(ends, return_inverse=True) for ends in (lowest, highest)
+    )
     return Interval(
-        np.array([low[np.unique(row)].min() for row in channel], object),
-        np.array([high[np.unique(row)].max() for row in channel], object),
+        low[low_ranks.reshape(-1)[channel].min(1)], high[high_ranks.reshape(-1)[channel].max(1)]
     )
 
 

@@ -32,7 +32,10 @@ def comparators(
         scale: float64[C] or [1], positive.
         shift: float64[C] or [1].
     """
-    pairs = np.broadcast_arrays(scale, shift)
+    # Rational arithmetic takes its time, and channels are often scaled alike.
+    pairs, channels = np.unique(
+        np.stack(np.broadcast_arrays(scale, shift)), axis=1, return_inverse=True
+    )
     smallest: Callable[..., Any] = _smallest_integer if dtype.is_integer else _smallest_float32
     table: list[list[Any]] = [
         [
@@ -45,10 +48,10 @@ def comparators(
         for d in range(1, neuron["levels"] + 1)
     ]
     if not dtype.is_integer:
-        return np.array(table, np.float32)
+        return np.take(np.array(table, np.float32), channels.reshape(-1), axis=1)
     ends = np.iinfo(dtype.array_type)
     limited = [[min(max(value, ends.min), ends.max) for value in row] for row in table]
-    return np.array(limited, dtype.array_type)
+    return np.take(np.array(limited, dtype.array_type), channels.reshape(-1), axis=1)
 
 
 def _smallest_integer(threshold: Fraction, *, strict: bool) -> int:

@@ -82,6 +82,8 @@ class _Fold:
             return self._into_maps(readers, scale, shift)
         if fed and fed <= set(SYNAPSES) and not shift.any():
             return self._into_readers(readers, scale, shift)
+        if fed == {"integer_fire", "add"} and (scale == 1).all():
+            return self._into_neurons_and_sums(readers, scale, shift)
         return None
 
     def _backwards(self, root: Node, scale: NDArray[Any], shift: NDArray[Any]) -> Graph | None:
@@ -184,6 +186,26 @@ class _Fold:
             arrays |= {names[0]: scale * own_scale, names[1]: shift * own_scale + own_shift}
             changed[reader.name] = replace(reader, params=names)
         return self._without_affine(changed, arrays)
+
+    def _into_neurons_and_sums(
+        self, readers: list[Node], scale: NDArray[Any], shift: NDArray[Any]
+    ) -> Graph | None:
+        """A shift that neurons take, and that others only add to a constant of their own."""
+        known, consumers = self.graph.by_name(), self.graph.consumers()
+        added = [node for node in readers if node.op == "add"]
+        constants = [known[n] for node in added for n in node.inputs if known[n].op == "constant"]
+        own = all(len(consumers[node.name]) == 1 for node in constants)
+        neurons = [node for node in readers if node.op == "integer_fire"]
+        if len(constants) != len(added) or not own or any(map(leak_shift, neurons)):
+            return None
+        graph = self._into_maps(neurons, scale, shift)
+        nodes, arrays = graph.by_name(), dict(graph.params)
+        for held in constants:
+            (values,) = graph.arrays(held)
+            name = f"{held.name}.shifted"
+            arrays[name] = values + per_channel(shift, values)
+            nodes[held.name] = replace(held, params=(name,))
+        return graph.rebuilt(nodes, arrays)
 
     def _into_readers(
         self, synapses: list[Node], scale: NDArray[Any], shift: NDArray[Any]

@@ -21,6 +21,7 @@ from s2f_deploy.passes.fold_norms import fold_norms
 from s2f_deploy.passes.fold_pads import fold_pads
 from s2f_deploy.passes.merge_convolutions import merge_convolutions
 from s2f_deploy.passes.place_neurons import place_neurons
+from s2f_deploy.passes.precompute import precompute
 from s2f_deploy.passes.quantise import WeightFormat, quantise
 from s2f_deploy.passes.repeat_late import repeat_late
 from s2f_deploy.passes.rounded_offsets import rounded_offsets
@@ -129,4 +130,4 @@ def lower_content(
     verify(quantised)
     fixed = run_passes(quantised, (to_fixed_point,))
     deployed = float_onnx(quantised, fixed)
-    return replace(run_passes(fixed, (lowest,)), deployed=deployed)
+    return replace(run_passes(fixed, (lowest, precompute)), deployed=deployed)

@@ -15,6 +15,9 @@ import numpy as np
 from s2f_deploy.ir.graph import WIRING, Graph, Node, through_wiring, wired_sources
 from s2f_deploy.ops.neuron import leak_shift
 
+MERGED = ("constant", "add")
+"""Operations of which one serves all that would give the same, beside neurons and their wiring."""
+
 MOVED = ".source"
 """What a neuron is called, behind its name, that moved in front of wiring with one source."""
 
@@ -110,7 +113,7 @@ def _read_by_someone(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
 
 
 def _shared(graph: Graph, original: set[str]) -> Graph:
-    """One node for all neurons, and all wiring of spikes, that give the same by definition.
+    """One node for all neurons, sums and wiring of spikes that give the same by definition.
 
     Args:
         graph: with its neurons in place.
@@ -119,13 +122,16 @@ def _shared(graph: Graph, original: set[str]) -> Graph:
     first = _first_of_its_kind(graph)
     known = graph.by_name()
     standing: dict[str, Node] = {}
+    # What is no neuron needs no name of its own.
+    merged = {n for n, source in first.items() if n != source and known[n].op in MERGED}
     for name, source in first.items():
         if name in original and standing.get(source, known[source]).name not in original:
             standing[source] = known[name]
 
     def shown(name: str) -> str:
         source = first.get(name, name)
-        return name if name in original else standing.get(source, known[source]).name
+        named = name in original and name not in merged
+        return name if named else standing.get(source, known[source]).name
 
     nodes: dict[str, Node] = {}
     for node in graph.nodes:
@@ -134,7 +140,7 @@ def _shared(graph: Graph, original: set[str]) -> Graph:
         if source == node.name:
             named = standing.get(source, node)
             nodes[named.name] = replace(node, name=named.name, origin=named.origin, inputs=inputs)
-        elif shown(node.name) not in nodes:
+        elif node.name not in merged and shown(node.name) not in nodes:
             stands = standing.get(source, known[source]).name
             nodes[node.name] = replace(
                 node, op="reshape", inputs=(stands,), params=(), attributes=()
@@ -143,12 +149,12 @@ def _shared(graph: Graph, original: set[str]) -> Graph:
 
 
 def _first_of_its_kind(graph: Graph) -> dict[str, str]:
-    """For every node that gives spikes, the first one that gives the same."""
+    """For every node that gives spikes, and every sum, the first one that gives the same."""
     first: dict[str, str] = {}
     kinds: dict[tuple[Any, ...], str] = {}
     for node in graph.nodes:
-        fires = node.op == "integer_fire"
-        if fires or (node.op in WIRING and all(name in first for name in node.inputs)):
+        alike = node.op in ("integer_fire", *MERGED)
+        if alike or (node.op in WIRING and all(name in first for name in node.inputs)):
             inputs = tuple(first.get(name, name) for name in node.inputs)
             arrays = tuple(array.tobytes() for array in graph.arrays(node))
             kind = (node.op, inputs, arrays, node.attributes, node.output)

@@ -1,4 +1,3 @@
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -150,8 +149,7 @@ def test_mutations_are_read_or_refused(read: Callable[..., Events], name: str) -
     drawn = [(int(t), *rng.integers(0, 34, 2).tolist(), int(rng.integers(2))) for t in times]
     good = dat(drawn) if name == "a.dat" else nmnist(drawn)
     refused = passed = 0
-    until = time.monotonic() + 2
-    while time.monotonic() < until and refused + passed < 3000:
+    for _ in range(500):
         try:
             events = read(mutated(rng, good), name)
         except InputError:

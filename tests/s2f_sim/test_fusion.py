@@ -108,3 +108,26 @@ def test_a_sum_of_two_shifted_branches_reads_what_is_handed_on() -> None:
         assert set(step.reads) <= given
         given |= {one.name for one in (step.membrane, step.neuron) if one is not None}
     assert "fired" in given
+
+
+def test_what_only_shows_a_population_under_another_name_is_not_done() -> None:
+    kind = TensorType((4, 3), DType.COUNT, 2)
+    turned = TensorType((3, 4), DType.COUNT, 2)
+    graph = Graph(
+        "shown",
+        Level.EVENT,
+        (
+            Node("image", "input", (), (), TensorType((4, 3), DType.FLOAT32), "image"),
+            Node("fired", "integrate_fire", ("image",), ("comparators",), kind, "fired"),
+            Node("shown", "rewire", ("fired",), ("index",), turned, "shown"),
+            Node("again", "reshape", ("shown",), (), turned, "again"),
+            Node("read", "rewire", ("fired",), ("index",), turned, "read"),
+            Node("result", "output", ("read",), (), turned, "result"),
+        ),
+        {
+            "comparators": np.ones((2, 1), np.float32),
+            "index": np.arange(12).reshape(4, 3).T.reshape(-1),
+        },
+    )
+    for steps in (single_steps(graph), fused_steps(graph, set())):
+        assert [step.node.name for step in steps] == ["fired", "read", "result"]

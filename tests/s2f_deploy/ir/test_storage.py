@@ -1,5 +1,6 @@
 import io
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -93,3 +94,26 @@ def test_pictures_are_never_unpickled(tiny_integers: Graph, tmp_path: Path) -> N
                 members.writestr(name, data)
         with pytest.raises(S2FError, match="no artefact"):
             s2f_deploy.load(path)
+
+
+def test_pictures_in_another_order_of_memory(tiny_integers: Graph, tmp_path: Path) -> None:
+    path = tmp_path / "net.s2f"
+    pictures = np.arange(2 * 4 * 6 * 3, dtype=np.uint8).reshape(6, 4, 2, 3).transpose(2, 1, 0, 3)
+    s2f_deploy.save(replace(tiny_integers, calibration=pictures), path)
+    loaded = s2f_deploy.load(path).calibration
+    assert loaded is not None
+    np.testing.assert_array_equal(loaded, pictures)
+
+
+def test_a_network_of_zeros_is_no_bomb(tiny_integers: Graph, tmp_path: Path) -> None:
+    path = tmp_path / "net.s2f"
+    zeros = bytes((1 << 24) + (1 << 20))
+    s2f_deploy.save(replace(tiny_integers, reference=zeros), path)
+    assert s2f_deploy.load(path).reference == zeros
+    with zipfile.ZipFile(path) as members:
+        content = {name: members.read(name) for name in members.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as members:
+        for name, data in content.items():
+            members.writestr(name, data)
+    with pytest.raises(S2FError, match=r"claims 17,825,792 bytes"):
+        s2f_deploy.load(path)

@@ -127,3 +127,37 @@ def test_a_neuron_on_the_pooled_image_fires_on_the_image() -> None:
     fired = made.neuron(made.max_pooled("image", 3, 2, 1))
     placed = checked(made, made.conv(fired, 2, 1, 1, 0, 1))
     assert placed.graph.node(placed.populations()[0]).inputs == ("image",)
+
+
+def on_a_map(made: NetworkBuilder, current: str, seed: int) -> str:
+    """A current, and at every place of its own more."""
+    shape = made.shapes[current]
+    name = f"w{len(made.arrays)}"
+    moved = np.random.default_rng(seed).integers(-3, 4, (1, *shape)) / made.grid
+    made.arrays[name] = moved.astype(np.float32)
+    return made.add("Add", [current, name], shape)
+
+
+def test_neurons_on_equal_sums_are_one_population() -> None:
+    made = builder()
+    current = made.conv(made.neuron(made.conv("image", 4, 3, 1, 1, 1)), 4, 3, 1, 1, 1)
+    placed_at = [on_a_map(made, current, seed) for seed in (1, 1, 2)]
+    outputs = [made.conv(made.neuron(total), 2, 1, 1, 0, 1) for total in placed_at]
+    placed = checked(made, *outputs)
+    first, *fired = (n.name for n in made.nodes if n.domain == "s2f")
+    assert placed.populations() == [first, fired[0], fired[2]]
+    assert placed.ops()[fired[1]] == "reshape"
+    assert len(list(placed.graph.select("add"))) == len(list(placed.graph.select("constant"))) == 2
+
+
+def test_a_shift_of_channels_is_added_by_neurons_and_maps_that_are_there_anyway() -> None:
+    made = builder()
+    current = made.conv(made.neuron(made.conv("image", 4, 3, 1, 1, 1)), 4, 3, 1, 1, 1)
+    name = f"w{len(made.arrays)}"
+    made.arrays[name] = np.array([0.5, -0.25, 1, 0], np.float32).reshape(4, 1, 1)
+    level = made.add("Add", [current, name], made.shapes[current])
+    tokens = [made.neuron(level), made.neuron(on_a_map(made, level, 1))]
+    other = made.neuron(current)
+    placed = checked(made, *(made.conv(fired, 2, 1, 1, 0, 1) for fired in (*tokens, other)))
+    assert len(placed.populations()) == 4
+    assert len(list(placed.graph.select("add"))) == len(list(placed.graph.select("constant"))) == 1
