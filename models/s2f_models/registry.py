@@ -49,6 +49,21 @@ _BCCD = changed_table(
     },
 )
 
+# Small enough to train on one core and to travel; what is sampled between pixels is so on a grid.
+_SMALL_SPIKE2FORMER = partial(
+    Spike2FormerConfig,
+    embed_dims=(16, 24, 48, 48),
+    depths=(1, 1),
+    num_heads=4,
+    num_classes=11,
+    channels=32,
+    groups=4,
+    encoder_layers=1,
+    decoder_layers=2,
+    decoder_hidden=256,
+    offset_bits=4,
+)
+
 CONFIGS: Mapping[str, Config] = {
     "e_spikeformer_t": ESpikeFormerConfig((24, 48, 96, 128)),
     "e_spikeformer_s": ESpikeFormerConfig((32, 64, 128, 192)),
@@ -81,6 +96,9 @@ CONFIGS: Mapping[str, Config] = {
     "spike2former_cityscapes": Spike2FormerConfig(num_classes=19, mlp_ratio=8),
     "spike2former_cityscapes_v3": Spike2FormerConfig("sdtv3", num_classes=19),
     "spike2former_cocostuff": Spike2FormerConfig(num_classes=171),
+    # Digits on photographs and the background, and the street scenes of CamVid.
+    "spike2former_digits": _SMALL_SPIKE2FORMER(num_queries=20),
+    "spike2former_camvid": _SMALL_SPIKE2FORMER(num_queries=24),
     # Recordings of 34x34 pixels, one frame for each of the camera's three movements.
     "event_classifier_nmnist": EventClassifierConfig((24, 40, 48), (2, 2, 2), (1, 1, 1)),
 }

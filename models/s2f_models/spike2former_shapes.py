@@ -37,7 +37,7 @@ def renamed(entries: Mapping[str, _Entry]) -> dict[str, _Entry]:
 def infer_spike2former(
     shapes: Shapes, published: Mapping[str, Spike2FormerConfig], named: int | None
 ) -> tuple[str, Spike2FormerConfig, tuple[str, ...]]:
-    """All sizes but the number of heads, which leaves no trace: it is that of published ones.
+    """All sizes; heads and the grid of offsets leave no trace: they are those of published ones.
 
     Args:
         shapes: of the state dict.
@@ -54,12 +54,13 @@ def infer_spike2former(
         config = with_named(_visible(shapes), named)
     except ValueError as error:
         raise RefusedError(str(error), "name the network it is with arch") from None
-    alike = [k for k, known in published.items() if _all_alive(known) == _all_alive(config)]
-    exact = [name for name in alike if published[name] == config]
+    seen = {name: _without_traceless(known) for name, known in published.items()}
+    alike = [name for name, known in seen.items() if _all_alive(known) == _all_alive(config)]
+    exact = [name for name in alike if seen[name] == config]
     if not exact:
         return CUSTOM, config, (f"a state dict does not say heads: {config.num_heads} assumed",)
     notice = f"{' and '.join(alike)} have the same shapes; {exact[0]} assumed: else say arch"
-    return exact[0], config, (notice,) if named is None and alike[1:] else ()
+    return exact[0], published[exact[0]], (notice,) if named is None and alike[1:] else ()
 
 
 def with_named(config: Spike2FormerConfig, named: int | None) -> Spike2FormerConfig:
@@ -67,6 +68,11 @@ def with_named(config: Spike2FormerConfig, named: int | None) -> Spike2FormerCon
     if named is None or named > config.num_classes:
         return config
     return replace(config, live_classes=named if named < config.num_classes else None)
+
+
+def _without_traceless(config: Spike2FormerConfig) -> Spike2FormerConfig:
+    """As the shapes of its weights show it."""
+    return replace(config, num_heads=Spike2FormerConfig().num_heads, offset_bits=0)
 
 
 def _all_alive(config: Spike2FormerConfig) -> Spike2FormerConfig:

@@ -121,8 +121,10 @@ def test_regions_are_drawn_and_counted(invoke: Invoke, network: Path, tmp_path: 
         assert min(drawn.size) > 300
     # What spikes cannot do is on the host alone, and its products are counted.
     host = [layer for layer in document["layers"] if layer["kind"] == "host"]
-    assert [layer["mac"] for layer in host] == [5 * 3 * 32 * 48]
-    assert document["total"]["host_mac"] == 5 * 3 * 32 * 48
+    # Masks between their pixels, and classes times masks.
+    products = 4 * 5 * 32 * 48 + 5 * 3 * 32 * 48
+    assert [layer["mac"] for layer in host] == [products]
+    assert document["total"]["host_mac"] == products
     synapses = {layer["name"]: layer["ac"] for layer in document["layers"]}
     assert synapses["decode_head.cls_embed"] > 0
 

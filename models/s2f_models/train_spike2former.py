@@ -1,0 +1,296 @@
+"""The recipe of small segmentation networks: Spike2Former for digits on photographs, or streets.
+
+    python -m s2f_models.train_spike2former --data digits --mnist mnist/ \
+        --photographs photographs/ --held-out others/ --out spike2former_digits.pth
+    python -m s2f_models.train_spike2former --data camvid --archive camvid_240x320.zip \
+        --out spike2former_camvid.pth
+
+Saved after every epoch; ``--resume`` goes on from there as if it had never stopped. What is
+saved under ``model`` are averaged weights; the last step rounds them to float16 values, which
+halves the space they take in a compressed artefact, and measures what that model reaches.
+
+Sampling offsets are rounded to the network's grid from the first step on, so that integers change
+nothing about them.
+"""
+
+import argparse
+import json
+import math
+import os
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numba
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor, nn
+
+from s2f_models.camvid import read_archive
+from s2f_models.composed_digits import HELD_OUT, held_out, read_photographs
+from s2f_models.deformable_sampling import DeformableSample
+from s2f_models.depthwise_gradient import use_fast_depthwise_gradient
+from s2f_models.mnist import read_digits
+from s2f_models.pixel_score import MEAN, STD, mean_overlap, measure, normalise, overlaps
+from s2f_models.registry import create
+from s2f_models.segmentation_lessons import Batch, DigitLessons, Lessons, StreetLessons
+from s2f_models.segmentation_loss import segmentation_loss
+from s2f_models.spike2former import Spike2Former
+from s2f_models.train_cifar10 import round_to_half
+
+CALIBRATION_IMAGES = 2
+# Published networks begin with 1e-6 and train for days.
+FIRST_GAMMA = 0.1
+# Of what a decoder layer adds to the queries, beside the queries themselves.
+LAST_OF_BRANCHES, FIRST_CHANGE = ("attn.out_conv.1.weight", "ffn.bn2.weight"), 0.25
+# Logit of the class that a query begins with, and what steadies the equations for it.
+FIRST_LOGIT, RIDGE = 4.0, 0.1
+WITHOUT_DECAY = ("query_embed", "query_feat", "level_embed")
+# The averaged weights remember some hundred steps, fewer in the beginning.
+AVERAGE_DECAY, AVERAGE_WARM_UP = 0.998, 300
+WARM_UP = 0.05
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line of this module."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", choices=("digits", "camvid"), required=True)
+    parser.add_argument("--mnist", type=Path, help="digits: folder of its uncompressed files")
+    parser.add_argument("--photographs", type=Path, help="digits: folder to train with")
+    parser.add_argument("--held-out", type=Path, help="digits: photographs to measure with")
+    parser.add_argument("--archive", type=Path, help="camvid: zip file")
+    parser.add_argument("--measure-on", default="test", help="camvid: split")
+    parser.add_argument("--pictures", type=int, default=2000, help="digits: of one epoch")
+    parser.add_argument("--tested", type=int, default=HELD_OUT, help="digits: pictures")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--rate", type=float, default=2e-3, help="largest learning rate")
+    parser.add_argument("--decay", type=float, default=0.005, help="weight decay")
+    parser.add_argument("--clip", type=float, default=5.0, help="largest norm of a gradient")
+    parser.add_argument(
+        "--pixel-weight", type=float, default=2.0, help="of the composed map's cross-entropy"
+    )
+    parser.add_argument("--measure-every", type=int, default=2, help="epochs")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--resume", action="store_true")
+    args = parser.parse_args()
+    needed = ("mnist", "photographs", "held_out") if args.data == "digits" else ("archive",)
+    if missing := [name for name in needed if getattr(args, name) is None]:
+        parser.error(f"--data {args.data} needs --{missing[0].replace('_', '-')}")
+    return args
+
+
+def read_lessons(args: argparse.Namespace) -> Lessons:
+    """What the command line says to teach."""
+    if args.data == "camvid":
+        return StreetLessons(
+            read_archive(args.archive, "train"), read_archive(args.archive, args.measure_on)
+        )
+    return DigitLessons(
+        read_digits(args.mnist, "train"),
+        read_photographs(args.photographs),
+        held_out(args.mnist, args.held_out, args.tested),
+        args.pictures,
+    )
+
+
+def prepare(model: Spike2Former) -> None:
+    """Begin with queries that have a class each, in turn, and mostly keep it in the decoder.
+
+    Fresh queries are all alike to the matching, which then gives a class to another one in every
+    step: from ten thousand pictures nothing but a foreground is learned.
+    """
+    head = model.decode_head
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "gamma" in name:
+                parameter.fill_(FIRST_GAMMA)
+            elif name.endswith(LAST_OF_BRANCHES):
+                parameter.fill_(FIRST_CHANGE)
+        signs = (head.query_feat.weight > 0).double()
+        known = torch.cat((signs, torch.ones(len(signs), 1).double()), 1)
+        wanted = torch.zeros(len(signs), len(head.cls_embed.weight)).double()
+        order = torch.arange(len(signs))
+        wanted[order, order % model.config.named_classes] = FIRST_LOGIT
+        steadied = known.t() @ known + RIDGE * torch.eye(known.shape[1]).double()
+        solved = torch.linalg.solve(steadied, known.t() @ wanted)
+        head.cls_embed.weight.copy_(solved[:-1].t())
+        head.cls_embed.bias.copy_(solved[-1])
+
+
+class Training:
+    """Model, averaged model, optimiser and schedule of one run of the recipe."""
+
+    def __init__(self, args: argparse.Namespace, lessons: Lessons) -> None:
+        self.args, self.lessons = args, lessons
+        self.steps_per_epoch = len(lessons) // int(args.batch)
+        self.model, self.average = self._create(), self._create()
+        self.average.load_state_dict(self.model.state_dict())
+        self.steps = 0
+        use_fast_depthwise_gradient(self.model)
+        for module in self.model.modules():
+            if isinstance(module, DeformableSample):
+                # Positions have more digits than bfloat16.
+                module.register_forward_pre_hook(_in_float32)
+        named = list(self.model.named_parameters())
+        decayed = [p.ndim > 1 and not any(part in n for part in WITHOUT_DECAY) for n, p in named]
+        groups = [
+            {
+                "params": [p for (_, p), chosen in zip(named, decayed, strict=True) if chosen],
+                "weight_decay": args.decay,
+            },
+            {
+                "params": [p for (_, p), chosen in zip(named, decayed, strict=True) if not chosen],
+                "weight_decay": 0.0,
+            },
+        ]
+        self.optimizer = torch.optim.AdamW(groups, lr=args.rate)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
+
+    def _create(self) -> Spike2Former:
+        model = create(self.lessons.arch)
+        assert isinstance(model, Spike2Former)
+        prepare(model)
+        return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+    def _rate(self, step: int) -> float:
+        """Factor of the learning rate: a ramp, then half a cosine down to a hundredth."""
+        done: float = step / max(self.args.epochs * self.steps_per_epoch, 1)
+        if done < WARM_UP:
+            return done / WARM_UP
+        falling = (done - WARM_UP) / (1 - WARM_UP)
+        return 0.01 + 0.99 * (1 + math.cos(math.pi * falling)) / 2
+
+    def train_epoch(self, epoch: int) -> dict[str, float]:
+        """One pass over the lessons; returns the mean of every term of the loss."""
+        # A generator per epoch, so that a resumed run sees what an unbroken one would.
+        generator = torch.Generator().manual_seed(self.args.seed * 10_000 + epoch)
+        self.model.train()
+        sums = torch.zeros(5)
+        steps = self.lessons.batches(self.args.batch, generator)
+        for pixels, labels in self._shown(steps, f"epoch {epoch + 1} of {self.args.epochs}"):
+            sums += self._step(pixels, labels)
+        names = ("loss", "classes", "focal", "dice", "pixels")
+        means = (sums / max(self.steps_per_epoch, 1)).tolist()
+        return {name: round(mean, 4) for name, mean in zip(names, means, strict=True)}
+
+    def _step(self, pixels: Tensor, labels: Tensor) -> Tensor:
+        x = normalise(pixels).contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16):
+            classes, masks = self.model(x, all_layers=True)
+        # Labels at the masks' size: half of a step's time would go to the loss otherwise.
+        loss = segmentation_loss(
+            classes.float(), masks.float(), labels, self.args.pixel_weight, enlarge=False
+        )
+        self.optimizer.zero_grad()
+        torch.autograd.backward(loss.total)
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.args.clip)
+        self.optimizer.step()
+        self.schedule.step()
+        self._add_to_average()
+        terms = (loss.total, loss.classes, loss.focal, loss.dice, loss.pixels)
+        return torch.stack(terms).detach()
+
+    def _shown(self, steps: Iterable[Batch], title: str) -> Iterator[Batch]:
+        console = Console(stderr=True)
+        yield from track(steps, title, total=self.steps_per_epoch, console=console, transient=True)
+
+    def _add_to_average(self) -> None:
+        self.steps += 1
+        decay = AVERAGE_DECAY * (1 - math.exp(-self.steps / AVERAGE_WARM_UP))
+        with torch.no_grad():
+            current = self.model.state_dict()
+            for name, tensor in self.average.state_dict().items():
+                if tensor.is_floating_point():
+                    tensor.lerp_(current[name], 1 - decay)
+                else:
+                    tensor.copy_(current[name])
+
+    def score(self) -> dict[str, Any]:
+        """What the averaged weights reach on the pictures that training never shows."""
+        counts = measure(self.average, self.lessons.tested, self.lessons.size)
+        by_class = zip(self.lessons.classes, overlaps(counts), strict=True)
+        right = float(counts.diagonal().sum() / counts.sum().clamp(min=1))
+        return {
+            "miou": round(mean_overlap(counts), 4),
+            "pixel_accuracy": round(right, 4),
+            "iou": {name: round(iou, 3) for name, iou in by_class if iou is not None},
+        }
+
+    def save(self, epoch: int) -> None:
+        """Replace the checkpoint in one step; the last one is for deployment only."""
+        height, width = self.lessons.size
+        state: dict[str, Any] = {
+            "model": self.average.state_dict(),
+            "epoch": epoch,
+            "arch": self.lessons.arch,
+            "D": self.average.config.levels,
+            "offset_bits": self.average.config.offset_bits,
+            "classes": list(self.lessons.classes),
+            "preprocessing": {
+                "kind": "fitted",
+                "height": height,
+                "width": width,
+                "mean": list(MEAN),
+                "std": list(STD),
+            },
+            "calibration": self.lessons.examples(CALIBRATION_IMAGES)
+            .permute(0, 2, 3, 1)
+            .contiguous(),
+        }
+        if epoch < self.args.epochs - 1:
+            state |= {
+                "latent": self.model.state_dict(),
+                "steps": self.steps,
+                "optimizer": self.optimizer.state_dict(),
+                "schedule": self.schedule.state_dict(),
+            }
+        partial = self.args.out.with_suffix(".partial")
+        torch.save(state, partial)
+        os.replace(partial, self.args.out)
+
+    def resume(self) -> int:
+        """Go on from the saved state; returns the first epoch that is still to do."""
+        saved: dict[str, Any] = torch.load(self.args.out)
+        self.average.load_state_dict(saved["model"])
+        if "latent" not in saved:
+            return int(self.args.epochs)
+        self.model.load_state_dict(saved["latent"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.schedule.load_state_dict(saved["schedule"])
+        self.steps = int(saved["steps"])
+        return int(saved["epoch"]) + 1
+
+
+def _in_float32(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(tensor.float() for tensor in inputs)
+
+
+def main() -> None:
+    """Train, save after every epoch, and print one line of JSON per epoch."""
+    args = parse_arguments()
+    torch.manual_seed(args.seed)
+    # Vanishing gradients of silent neurons are denormal numbers, which are slow.
+    torch.set_flush_denormal(True)
+    # Numba's threads wait for each other at full speed: more than cores, and a step takes minutes.
+    numba.set_num_threads(min(torch.get_num_threads(), numba.get_num_threads()))
+    training = Training(args, read_lessons(args))
+    start = training.resume() if args.resume and args.out.exists() else 0
+    for epoch in range(start, args.epochs):
+        began = time.perf_counter()
+        report: dict[str, Any] = {"epoch": epoch, **training.train_epoch(epoch)}
+        report["seconds"] = round(time.perf_counter() - began, 1)
+        last = epoch == args.epochs - 1
+        if last:
+            round_to_half(training.average)
+        if last or (epoch + 1) % args.measure_every == 0:
+            report |= training.score()
+        print(json.dumps(report), flush=True)  # noqa: T201 (a script's own progress)
+        training.save(epoch)
+
+
+if __name__ == "__main__":
+    main()
