@@ -7,6 +7,7 @@ which made it a third of the training time of a small network.
 from collections.abc import Callable
 from typing import Any, cast
 
+import numba
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -69,7 +70,15 @@ class _DepthwiseConv(nn.Conv2d):
 
 
 def use_fast_depthwise_gradient(model: nn.Module) -> None:
-    """Turn every 7x7 depthwise convolution of ``model`` into its fast-gradient twin, in place."""
+    """Turn every 7x7 depthwise convolution of ``model`` into its fast-gradient twin, in place.
+
+    Numba gets no more threads than PyTorch has.
+    """
+    # Starting Numba's threads tells PyTorch to have as many; on a busy machine both then wait for
+    # each other at full speed, and a step takes minutes.
+    threads = torch.get_num_threads()
+    numba.set_num_threads(min(threads, numba.get_num_threads()))
+    torch.set_num_threads(threads)
     for module in model.modules():
         if (
             isinstance(module, nn.Conv2d)

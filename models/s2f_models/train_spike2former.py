@@ -22,7 +22,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numba
 import torch
 from rich.console import Console
 from rich.progress import track
@@ -275,11 +274,6 @@ def main() -> None:
     torch.manual_seed(args.seed)
     # Vanishing gradients of silent neurons are denormal numbers, which are slow.
     torch.set_flush_denormal(True)
-    # Starting Numba's threads tells PyTorch to have as many; on a busy machine both then wait for
-    # each other at full speed, and a step takes minutes.
-    threads = torch.get_num_threads()
-    numba.set_num_threads(min(threads, numba.get_num_threads()))
-    torch.set_num_threads(threads)
     training = Training(args, read_lessons(args))
     start = training.resume() if args.resume and args.out.exists() else 0
     for epoch in range(start, args.epochs):

@@ -3,7 +3,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import numba
 import pytest
 import torch
 from nmnist_archive import write_digits
@@ -26,13 +25,8 @@ from s2f_models.train_spike2former import (
 def _small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The ordinary gradient: compiling the faster one takes longer."""
     monkeypatch.setattr(recipe, "use_fast_depthwise_gradient", lambda _: None)
-    threads = torch.get_num_threads()
-    of_numba = numba.get_num_threads()
-    torch.set_num_threads(threads)
     yield
     torch.set_flush_denormal(False)
-    numba.set_num_threads(of_numba)
-    torch.set_num_threads(threads)
 
 
 def say(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
@@ -99,24 +93,6 @@ def test_stopped_training_resumes_as_if_unbroken(
     expected = unbroken.state_dict()
     assert all(torch.equal(tensor, expected[key]) for key, tensor in resumed.state_dict().items())
     assert all(torch.equal(p, p.half().float()) for p in resumed.parameters())
-
-
-def test_threads_are_as_many_as_the_user_said(
-    tmp_path: Path, streets: list[object], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Starting Numba's would else make PyTorch have as many."""
-    seen: list[tuple[int, int]] = []
-
-    def train_epoch(_: Training, __: int) -> dict[str, float]:
-        seen.append((torch.get_num_threads(), numba.get_num_threads()))
-        return {}
-
-    monkeypatch.setattr(Training, "train_epoch", train_epoch)
-    monkeypatch.setattr(recipe, "measure", lambda *_: torch.eye(11, dtype=torch.int64))
-    say(monkeypatch, *streets, "--out", tmp_path / "streets.pth")
-    torch.set_num_threads(1)
-    main()
-    assert seen == [(1, 1)]
 
 
 def test_streets_are_taught_at_the_size_that_is_deployed(
