@@ -13,8 +13,8 @@ _MARGIN, _HEADER, _FOOTER = 28, 66, 52
 _LONG_SIDE, _LEAST_SIDE = 900, 420
 _LEGEND_WIDTH, _GAP, _ROW = 250, 32, 34
 _SWATCH = 16
-# Of the colours over the photograph.
-_COVER = 0.55
+# Of the colours over the photograph; what is nothing in particular stays as it is.
+_COVER, _UNCOVERED = 0.55, "background"
 # Of a palette in a PNG file.
 _MOST_COLOURS = 256
 
@@ -34,9 +34,11 @@ def draw_regions(photograph: Image.Image, found: Segmented, *, title: str, capti
     page = Page(2 * _MARGIN + width + _GAP + _LEGEND_WIDTH, _HEADER + room + _FOOTER)
     colours = np.array(colours_of(found), np.uint8)[found.labels]
     cover = Image.fromarray(colours).resize((width, height), Resampling.NEAREST)
-    page.image.paste(
-        Image.blend(scaled(photograph, width, height), cover, _COVER), (_MARGIN, _HEADER)
-    )
+    uncovered = [region.class_index for region in found.regions if region.label == _UNCOVERED]
+    covered = np.where(np.isin(found.labels, uncovered), 0, round(255 * _COVER)).astype(np.uint8)
+    share = Image.fromarray(covered).resize((width, height), Resampling.NEAREST)
+    shown = Image.composite(cover, scaled(photograph, width, height), share)
+    page.image.paste(shown, (_MARGIN, _HEADER))
     kinds = len(found.regions)
     page.text(_MARGIN, 42, "1 class" if kinds == 1 else f"{kinds:,} classes", size=23, bold=True)
     _draw_legend(page, _MARGIN + width + _GAP, room, found, title)

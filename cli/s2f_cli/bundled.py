@@ -33,6 +33,11 @@ BUNDLED: Mapping[str, Bundled] = {
         _FOLDER / "digit.bs2",
         "a classifier with real time steps, handwritten digits in front of an event camera",
     ),
+    "photo_digits": Bundled(
+        _FOLDER / "spike2former_digits.s2f",
+        _FOLDER / "photo_digits.png",
+        "Spike2Former, finds and reads handwritten digits in a photograph, pixel by pixel",
+    ),
 }
 DEFAULT = BUNDLED["cifar10"]
 

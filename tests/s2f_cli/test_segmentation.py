@@ -194,3 +194,15 @@ def test_label_maps_are_for_segmentation(invoke: Invoke, tiny_artefact: Path) ->
     result = invoke("eval", "-m", tiny_artefact, "--dataset", ".", "--ignore", "0")
     assert result.exit_code == 2
     assert "label maps of segmentation" in result.output
+
+
+def test_the_bundled_network_reads_the_digits_of_its_photograph(invoke: Invoke) -> None:
+    document = run(invoke, "-m", "photo_digits", "--no-pictures")
+    assert {r["label"] for r in document["regions"]} == {"background", "0", "3"}
+    # The photograph, the channels that are read again in another shape, and the host.
+    multiplying = {layer["kind"] for layer in document["layers"] if layer["mac"]}
+    assert "synapse" not in multiplying
+    assert "attention" not in multiplying
+    result = invoke("verify", "-m", "photo_digits")
+    assert result.exit_code == 0, result.output
+    assert "EQUIVALENT: every count and every bit of the output" in result.output

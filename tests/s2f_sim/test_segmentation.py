@@ -199,6 +199,18 @@ def test_many_classes_are_drawn() -> None:
         assert drawn.size > (900, 600)
 
 
+def test_what_is_nothing_in_particular_stays_as_photographed() -> None:
+    labels = np.zeros((30, 40), np.uint16)
+    labels[:, 20:] = 1
+    photograph = Image.new("RGB", (40, 30), (10, 200, 30))
+    found = Segmented.of(labels, ("background", "7"), None)
+    with opened(draw_regions(photograph, found, title="t", caption="c")) as drawn:
+        # In the middle of the page's height, left and right of the photograph's.
+        row = [drawn.getpixel((x, drawn.height // 2)) for x in (100, 800)]
+    assert row[0] == (10, 200, 30)
+    assert row[1] != (10, 200, 30)
+
+
 def test_confusion_is_counted_pixel_by_pixel() -> None:
     rng = np.random.default_rng(0)
     truth, labels = rng.integers(-1, 4, (9, 7)), rng.integers(0, 4, (9, 7)).astype(np.uint16)
