@@ -73,7 +73,9 @@ def prepare_products(
     """
     weight, bias = arrays
     lines = weight.transpose(2, 3, 1, 0).reshape(weight.shape[2], -1, weight.shape[0])
-    paired = largest_pixel is not None and largest_pixel <= np.iinfo(np.int16).max
+    narrow_weights = weight.dtype in (np.int8, np.int16)
+    most = np.iinfo(np.int16).max
+    paired = narrow_weights and largest_pixel is not None and largest_pixel <= most
     odd = lines.shape[1] % 2 if paired else 0
     lanes = -lines.shape[2] % LANES
     rows = np.pad(lines.astype(bias.dtype), ((0, 0), (0, odd), (0, lanes)))

@@ -273,15 +273,16 @@ def check_wiring(graph: Graph) -> None:
 
 
 def check_weights(graph: Graph) -> None:
-    """Integer weights are of 8 or 16 bits.
+    """Integer weights that spikes add are of 8 or 16 bits, others no wider than their sums.
 
     Raises:
         IllegalGraphError: naming the first node with wider ones.
     """
     for node in graph.select("conv2d", "event_conv2d", "linear", "event_linear"):
-        dtype = graph.arrays(node)[0].dtype
-        if dtype.kind == "i" and dtype.itemsize > _WEIGHT_BYTES:
-            raise _illegal(node, f"{node.op} {node.name} has weights of {dtype}")
+        weight, bias = graph.arrays(node)[:2]
+        most = _WEIGHT_BYTES if node.op.startswith("event_") else bias.dtype.itemsize
+        if weight.dtype.kind == "i" and weight.dtype.itemsize > most:
+            raise _illegal(node, f"{node.op} {node.name} has weights of {weight.dtype}")
 
 
 _FIX = "the artefact is damaged: export the network again"

@@ -22,6 +22,7 @@ from s2f_sim.workers import Workers
         (np.int16, np.int64, 32767),
         (np.int8, np.int32, 40000),
         (np.int16, np.int64, None),
+        (np.int32, np.int64, 1023),
     ],
 )
 @given(
