@@ -73,15 +73,13 @@ def prepare_products(
     """
     weight, bias = arrays
     lines = weight.transpose(2, 3, 1, 0).reshape(weight.shape[2], -1, weight.shape[0])
-    narrow_weights = weight.dtype in (np.int8, np.int16)
-    most = np.iinfo(np.int16).max
-    paired = narrow_weights and largest_pixel is not None and largest_pixel <= most
+    narrow = weight.itemsize <= np.dtype(np.int16).itemsize
+    paired = narrow and largest_pixel is not None and largest_pixel <= np.iinfo(np.int16).max
     odd = lines.shape[1] % 2 if paired else 0
-    lanes = -lines.shape[2] % LANES
-    rows = np.pad(lines.astype(bias.dtype), ((0, 0), (0, odd), (0, lanes)))
+    rows = np.pad(lines.astype(bias.dtype), ((0, 0), (0, odd), (0, -lines.shape[2] % LANES)))
     if paired:
-        narrow = rows.astype(np.int16)
-        rows = np.stack([narrow[:, ::2], narrow[:, 1::2]], axis=-1).view(np.int32)[..., 0]
+        short = rows.astype(np.int16)
+        rows = np.stack([short[:, ::2], short[:, 1::2]], axis=-1).view(np.int32)[..., 0]
     padding = node["padding"]
     kind = np.dtype(np.int16) if paired else bias.dtype
     geometry = node["stride"], padding, node.output.plane
