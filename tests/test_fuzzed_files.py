@@ -187,19 +187,23 @@ def run_once(graph: Graph, shape: tuple[int, ...]) -> None:
         assert np.isfinite(value).all()
 
 
-@pytest.mark.parametrize("network", ["still", "moving"])
-def test_artefacts(
-    network: str,
-    survive: Callable[..., tuple[int, int]],
-    tmp_path_factory: pytest.TempPathFactory,
-    request: pytest.FixtureRequest,
-) -> None:
-    """Whatever loads can be inspected and simulated."""
-    graph: Graph = request.getfixturevalue(network)
+@pytest.fixture(params=["still", "moving"])
+def good(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> tuple[Path, tuple[int, ...]]:
+    """An undamaged artefact, and the shape of what its network takes."""
+    graph: Graph = request.getfixturevalue(request.param)
     path = tmp_path_factory.mktemp("good") / "good.s2f"
     s2f_deploy.save(graph, path)
-    shape = next(graph.select("input")).output.array_shape
-    run_once(graph, shape)
+    return path, next(graph.select("input")).output.array_shape
+
+
+def test_artefacts(
+    good: tuple[Path, tuple[int, ...]], survive: Callable[..., tuple[int, int]]
+) -> None:
+    """Whatever loads can be inspected and simulated."""
+    path, shape = good
+    run_once(s2f_deploy.load(path), shape)
     draw = torn(path.read_bytes(), graph_txt=8, params_safetensors=4)
     refused, run = survive(
         "x.s2f", draw, lambda path: run_once(s2f_deploy.load(path), shape), 2 * MUTANTS
@@ -207,18 +211,11 @@ def test_artefacts(
     assert min(refused, run) > 0
 
 
-@pytest.mark.parametrize("network", ["still", "moving"])
 def test_networks_inside_artefacts(
-    network: str,
-    survive: Callable[..., tuple[int, int]],
-    tmp_path_factory: pytest.TempPathFactory,
-    request: pytest.FixtureRequest,
+    good: tuple[Path, tuple[int, ...]], survive: Callable[..., tuple[int, int]]
 ) -> None:
     """The float network is compared with, or refused."""
-    graph: Graph = request.getfixturevalue(network)
-    path = tmp_path_factory.mktemp("good") / "good.s2f"
-    s2f_deploy.save(graph, path)
-    shape = next(graph.select("input")).output.array_shape
+    path, shape = good
     x = np.zeros((1, *shape), np.float32)
     draw = torn(path.read_bytes(), reference_onnx=9, deployed_onnx=9)
     refused, _ = survive(

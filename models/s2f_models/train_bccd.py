@@ -10,8 +10,6 @@ pycocotools.
 
 import argparse
 import json
-import math
-import os
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -22,6 +20,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
 
+from s2f_models.averaged_training import AveragedTraining, Plan
 from s2f_models.bccd import (
     CLASSES,
     HEIGHT,
@@ -57,7 +56,7 @@ OBJECTS = 13
 CLASS_WEIGHTS = (1.0, 2.0, 8.0)
 # The averaged weights remember about a thousand steps, fewer in the beginning.
 AVERAGE_DECAY, AVERAGE_WARM_UP = 0.999, 300
-WARM_UP = 0.05
+WARM_UP, LEAST_RATE = 0.05, 0.01
 
 
 def round_to_half(model: nn.Module) -> None:
@@ -97,40 +96,37 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-class Training:
+class Training(AveragedTraining[SpikeYolo]):
     """Model, averaged model, optimiser and schedule of one run of the recipe."""
 
     def __init__(self, args: argparse.Namespace, pictures: list[Picture]) -> None:
         self.args, self.pictures = args, pictures
         self.steps_per_epoch = len(pictures) // int(args.batch)
-        self.model, self.average = self._create(), self._create()
+        plan = Plan(
+            out=args.out,
+            epochs=args.epochs,
+            steps_per_epoch=self.steps_per_epoch,
+            rate=args.rate,
+            warm_up=WARM_UP,
+            least=LEAST_RATE,
+            largest_norm=LARGEST_GRADIENT_NORM,
+            average_decay=AVERAGE_DECAY,
+            average_warm_up=AVERAGE_WARM_UP,
+        )
+        super().__init__(plan, self._create(), self._create())
         head = self.model.model[-1]
         assert isinstance(head, Detect)
         head.expect(OBJECTS, HEIGHT * WIDTH)
-        self.average.load_state_dict(self.model.state_dict())
-        self.steps = 0
         use_fast_depthwise_gradient(self.model)
         learned = [p for p in self.model.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in learned if p.ndim > 1], "weight_decay": args.decay},
-            {"params": [p for p in learned if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        self.optimizer = torch.optim.AdamW(groups, lr=args.rate)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
+        kernels = (p for p in learned if p.ndim > 1)
+        self.optimise(kernels, (p for p in learned if p.ndim <= 1), args.decay)
 
     @staticmethod
     def _create() -> SpikeYolo:
         model = create(ARCH)
         assert isinstance(model, SpikeYolo)
         return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
-
-    def _rate(self, step: int) -> float:
-        """Factor of the learning rate: a ramp, then half a cosine down to a hundredth."""
-        done: float = step / max(self.args.epochs * self.steps_per_epoch, 1)
-        if done < WARM_UP:
-            return done / WARM_UP
-        falling = (done - WARM_UP) / (1 - WARM_UP)
-        return 0.01 + 0.99 * (1 + math.cos(math.pi * falling)) / 2
 
     def train_epoch(self, epoch: int) -> float:
         """One pass over the training pictures; returns the mean loss."""
@@ -144,29 +140,13 @@ class Training:
             with torch.autocast("cpu", torch.bfloat16):
                 maps = self.model.maps(x)
             loss = detection_loss(maps, objects, torch.tensor(CLASS_WEIGHTS)).total
-            self.optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            nn.utils.clip_grad_norm_(self.model.parameters(), LARGEST_GRADIENT_NORM)
-            self.optimizer.step()
-            self.schedule.step()
-            self._add_to_average()
+            self.descend(loss)
             losses.append(loss.item())
         return sum(losses) / max(len(losses), 1)
 
     def _shown(self, steps: Iterable[Batch], title: str) -> Iterator[Batch]:
         console = Console(stderr=True)
         yield from track(steps, title, total=self.steps_per_epoch, console=console, transient=True)
-
-    def _add_to_average(self) -> None:
-        self.steps += 1
-        decay = AVERAGE_DECAY * (1 - math.exp(-self.steps / AVERAGE_WARM_UP))
-        with torch.no_grad():
-            current = self.model.state_dict()
-            for name, tensor in self.average.state_dict().items():
-                if tensor.is_floating_point():
-                    tensor.lerp_(current[name], 1 - decay)
-                else:
-                    tensor.copy_(current[name])
 
     def calibration(self) -> Tensor:
         """A few pictures as they lie in files, uint8[N, H, W, 3]."""
@@ -176,37 +156,14 @@ class Training:
 
     def save(self, epoch: int) -> None:
         """Replace the checkpoint in one step; the last one is for deployment only."""
-        state: dict[str, Any] = {
-            "model": self.average.state_dict(),
-            "epoch": epoch,
+        described = {
             "arch": ARCH,
             "D": self.average.config.levels,
             "classes": list(CLASSES),
             "preprocessing": PREPROCESSING,
             "calibration": self.calibration(),
         }
-        if epoch < self.args.epochs - 1:
-            state |= {
-                "latent": self.model.state_dict(),
-                "steps": self.steps,
-                "optimizer": self.optimizer.state_dict(),
-                "schedule": self.schedule.state_dict(),
-            }
-        partial = self.args.out.with_suffix(".partial")
-        torch.save(state, partial)
-        os.replace(partial, self.args.out)
-
-    def resume(self) -> int:
-        """Go on from the saved state; returns the first epoch that is still to do."""
-        saved: dict[str, Any] = torch.load(self.args.out)
-        self.average.load_state_dict(saved["model"])
-        if "latent" not in saved:
-            return int(self.args.epochs)
-        self.model.load_state_dict(saved["latent"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.schedule.load_state_dict(saved["schedule"])
-        self.steps = int(saved["steps"])
-        return int(saved["epoch"]) + 1
+        self.write(epoch, described)
 
 
 def main() -> None:

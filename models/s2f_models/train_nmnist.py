@@ -17,16 +17,15 @@ whoever changes the recipe compares by them, and not by the test recordings.
 
 import argparse
 import json
-import math
-import os
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from s2f_models.averaged_training import AveragedTraining, Plan
 from s2f_models.event_camera import EventCamera
 from s2f_models.event_classifier import EventClassifier
 from s2f_models.mnist import Digits, framed, read_digits
@@ -38,7 +37,7 @@ ARCH = "event_classifier_nmnist"
 LARGEST_GRADIENT_NORM = 2.0
 # The averaged weights remember some hundred steps, fewer in the beginning.
 AVERAGE_DECAY, AVERAGE_WARM_UP = 0.995, 100
-WARM_UP = 0.1
+WARM_UP, LEAST_RATE = 0.1, 0.001
 # Events that the camera is fitted to are not cut at the classifier's largest count.
 _MANY = 1_000
 
@@ -79,7 +78,7 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-class Training:
+class Training(AveragedTraining[EventClassifier]):
     """Camera, model, averaged model, optimiser and schedule of one run of the recipe.
 
     Args:
@@ -92,19 +91,23 @@ class Training:
         self, args: argparse.Namespace, recordings: list[Recording], digits: Digits
     ) -> None:
         self.args, self.recordings, self.digits = args, recordings, digits
-        self.model, self.average = self._create(), self._create()
-        self.average.load_state_dict(self.model.state_dict())
+        plan = Plan(
+            out=args.out,
+            epochs=args.epochs,
+            steps_per_epoch=args.steps,
+            rate=args.rate,
+            warm_up=WARM_UP,
+            least=LEAST_RATE,
+            largest_norm=LARGEST_GRADIENT_NORM,
+            average_decay=AVERAGE_DECAY,
+            average_warm_up=AVERAGE_WARM_UP,
+        )
+        super().__init__(plan, self._create(), self._create())
         self.camera = EventCamera(self.model.config.timesteps)
         self.camera.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.steps = 0
-        kernels = [p for p in self.model.parameters() if p.ndim > 1]
-        vectors = [p for p in self.model.parameters() if p.ndim <= 1]
-        groups = [
-            {"params": kernels, "weight_decay": args.decay},
-            {"params": vectors, "weight_decay": 0.0},
-        ]
-        self.optimizer = torch.optim.AdamW(groups, lr=args.rate)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
+        parameters = list(self.model.parameters())
+        kernels = (p for p in parameters if p.ndim > 1)
+        self.optimise(kernels, (p for p in parameters if p.ndim <= 1), args.decay)
 
     def fit_camera(self) -> float:
         """Learn the camera from the recordings; returns its last loss.
@@ -127,14 +130,6 @@ class Training:
         model = create(ARCH)
         assert isinstance(model, EventClassifier)
         return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
-
-    def _rate(self, step: int) -> float:
-        """Factor of the learning rate: a ramp, then half a cosine down to a thousandth."""
-        done: float = step / max(self.args.epochs * self.args.steps, 1)
-        if done < WARM_UP:
-            return done / WARM_UP
-        falling = (done - WARM_UP) / (1 - WARM_UP)
-        return 0.001 + 0.999 * (1 + math.cos(math.pi * falling)) / 2
 
     def _batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Made-up recordings, then real ones: float32[B, T, 2, 34, 34] and int64[B]."""
@@ -159,32 +154,14 @@ class Training:
             with torch.autocast("cpu", torch.bfloat16):
                 logits = self.model(x)
             loss = F.cross_entropy(logits.float(), y, label_smoothing=self.args.smoothing)
-            self.optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            nn.utils.clip_grad_norm_(self.model.parameters(), LARGEST_GRADIENT_NORM)
-            self.optimizer.step()
-            self.schedule.step()
-            self._add_to_average()
+            self.descend(loss)
             total += float(loss.detach())
         return total / int(self.args.steps)
-
-    def _add_to_average(self) -> None:
-        self.steps += 1
-        decay = AVERAGE_DECAY * (1 - math.exp(-self.steps / AVERAGE_WARM_UP))
-        with torch.no_grad():
-            current = self.model.state_dict()
-            for name, tensor in self.average.state_dict().items():
-                if tensor.is_floating_point():
-                    tensor.lerp_(current[name], 1 - decay)
-                else:
-                    tensor.copy_(current[name])
 
     def save(self, epoch: int) -> None:
         """Replace the checkpoint in one step; the last one is for deployment only."""
         config = self.average.config
-        state: dict[str, Any] = {
-            "model": self.average.state_dict(),
-            "epoch": epoch,
+        described: dict[str, Any] = {
             "arch": ARCH,
             "D": config.levels,
             "T": config.timesteps,
@@ -200,29 +177,13 @@ class Training:
             },
         }
         if epoch < self.args.epochs - 1:
-            state |= {
-                "latent": self.model.state_dict(),
-                "camera": self.camera.state_dict(),
-                "steps": self.steps,
-                "optimizer": self.optimizer.state_dict(),
-                "schedule": self.schedule.state_dict(),
-            }
-        partial = self.args.out.with_suffix(".partial")
-        torch.save(state, partial)
-        os.replace(partial, self.args.out)
+            described["camera"] = self.camera.state_dict()
+        self.write(epoch, described)
 
-    def resume(self) -> int:
-        """Go on from the saved state; returns the first epoch that is still to do."""
-        saved: dict[str, Any] = torch.load(self.args.out)
-        self.average.load_state_dict(saved["model"])
-        if "latent" not in saved:
-            return int(self.args.epochs)
-        self.model.load_state_dict(saved["latent"])
+    def restore(self, saved: dict[str, Any]) -> None:
+        """As of the others, and the camera."""
+        super().restore(saved)
         self.camera.load_state_dict(saved["camera"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.schedule.load_state_dict(saved["schedule"])
-        self.steps = int(saved["steps"])
-        return int(saved["epoch"]) + 1
 
 
 def main() -> None:

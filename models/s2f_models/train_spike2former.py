@@ -15,8 +15,6 @@ nothing about them.
 
 import argparse
 import json
-import math
-import os
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -27,6 +25,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
 
+from s2f_models.averaged_training import AveragedTraining, Plan
 from s2f_models.camvid import read_archive
 from s2f_models.composed_digits import HELD_OUT, held_out, read_photographs
 from s2f_models.deformable_sampling import DeformableSample
@@ -49,7 +48,7 @@ FIRST_LOGIT, RIDGE = 4.0, 0.1
 WITHOUT_DECAY = ("query_embed", "query_feat", "level_embed")
 # The averaged weights remember some hundred steps, fewer in the beginning.
 AVERAGE_DECAY, AVERAGE_WARM_UP = 0.998, 300
-WARM_UP = 0.05
+WARM_UP, LEAST_RATE = 0.05, 0.01
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -120,15 +119,24 @@ def prepare(model: Spike2Former) -> None:
         head.cls_embed.bias.copy_(solved[-1])
 
 
-class Training:
+class Training(AveragedTraining[Spike2Former]):
     """Model, averaged model, optimiser and schedule of one run of the recipe."""
 
     def __init__(self, args: argparse.Namespace, lessons: Lessons) -> None:
         self.args, self.lessons = args, lessons
         self.steps_per_epoch = len(lessons) // int(args.batch)
-        self.model, self.average = self._create(), self._create()
-        self.average.load_state_dict(self.model.state_dict())
-        self.steps = 0
+        plan = Plan(
+            out=args.out,
+            epochs=args.epochs,
+            steps_per_epoch=self.steps_per_epoch,
+            rate=args.rate,
+            warm_up=WARM_UP,
+            least=LEAST_RATE,
+            largest_norm=args.clip,
+            average_decay=AVERAGE_DECAY,
+            average_warm_up=AVERAGE_WARM_UP,
+        )
+        super().__init__(plan, self._create(), self._create())
         use_fast_depthwise_gradient(self.model)
         for module in self.model.modules():
             if isinstance(module, DeformableSample):
@@ -136,32 +144,17 @@ class Training:
                 module.register_forward_pre_hook(_in_float32)
         named = list(self.model.named_parameters())
         decayed = [p.ndim > 1 and not any(part in n for part in WITHOUT_DECAY) for n, p in named]
-        groups = [
-            {
-                "params": [p for (_, p), chosen in zip(named, decayed, strict=True) if chosen],
-                "weight_decay": args.decay,
-            },
-            {
-                "params": [p for (_, p), chosen in zip(named, decayed, strict=True) if not chosen],
-                "weight_decay": 0.0,
-            },
-        ]
-        self.optimizer = torch.optim.AdamW(groups, lr=args.rate)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
+        self.optimise(
+            (p for (_, p), chosen in zip(named, decayed, strict=True) if chosen),
+            (p for (_, p), chosen in zip(named, decayed, strict=True) if not chosen),
+            args.decay,
+        )
 
     def _create(self) -> Spike2Former:
         model = create(self.lessons.arch)
         assert isinstance(model, Spike2Former)
         prepare(model)
         return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
-
-    def _rate(self, step: int) -> float:
-        """Factor of the learning rate: a ramp, then half a cosine down to a hundredth."""
-        done: float = step / max(self.args.epochs * self.steps_per_epoch, 1)
-        if done < WARM_UP:
-            return done / WARM_UP
-        falling = (done - WARM_UP) / (1 - WARM_UP)
-        return 0.01 + 0.99 * (1 + math.cos(math.pi * falling)) / 2
 
     def train_epoch(self, epoch: int) -> dict[str, float]:
         """One pass over the lessons; returns the mean of every term of the loss."""
@@ -184,29 +177,13 @@ class Training:
         loss = segmentation_loss(
             classes.float(), masks.float(), labels, self.args.pixel_weight, enlarge=False
         )
-        self.optimizer.zero_grad()
-        torch.autograd.backward(loss.total)
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.args.clip)
-        self.optimizer.step()
-        self.schedule.step()
-        self._add_to_average()
+        self.descend(loss.total)
         terms = (loss.total, loss.classes, loss.focal, loss.dice, loss.pixels)
         return torch.stack(terms).detach()
 
     def _shown(self, steps: Iterable[Batch], title: str) -> Iterator[Batch]:
         console = Console(stderr=True)
         yield from track(steps, title, total=self.steps_per_epoch, console=console, transient=True)
-
-    def _add_to_average(self) -> None:
-        self.steps += 1
-        decay = AVERAGE_DECAY * (1 - math.exp(-self.steps / AVERAGE_WARM_UP))
-        with torch.no_grad():
-            current = self.model.state_dict()
-            for name, tensor in self.average.state_dict().items():
-                if tensor.is_floating_point():
-                    tensor.lerp_(current[name], 1 - decay)
-                else:
-                    tensor.copy_(current[name])
 
     def score(self) -> dict[str, Any]:
         """What the averaged weights reach on the pictures that training never shows."""
@@ -222,9 +199,7 @@ class Training:
     def save(self, epoch: int) -> None:
         """Replace the checkpoint in one step; the last one is for deployment only."""
         height, width = self.lessons.size
-        state: dict[str, Any] = {
-            "model": self.average.state_dict(),
-            "epoch": epoch,
+        described = {
             "arch": self.lessons.arch,
             "D": self.average.config.levels,
             "offset_bits": self.average.config.offset_bits,
@@ -240,28 +215,7 @@ class Training:
             .permute(0, 2, 3, 1)
             .contiguous(),
         }
-        if epoch < self.args.epochs - 1:
-            state |= {
-                "latent": self.model.state_dict(),
-                "steps": self.steps,
-                "optimizer": self.optimizer.state_dict(),
-                "schedule": self.schedule.state_dict(),
-            }
-        partial = self.args.out.with_suffix(".partial")
-        torch.save(state, partial)
-        os.replace(partial, self.args.out)
-
-    def resume(self) -> int:
-        """Go on from the saved state; returns the first epoch that is still to do."""
-        saved: dict[str, Any] = torch.load(self.args.out)
-        self.average.load_state_dict(saved["model"])
-        if "latent" not in saved:
-            return int(self.args.epochs)
-        self.model.load_state_dict(saved["latent"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.schedule.load_state_dict(saved["schedule"])
-        self.steps = int(saved["steps"])
-        return int(saved["epoch"]) + 1
+        self.write(epoch, described)
 
 
 def _in_float32(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
