@@ -21,6 +21,7 @@ from s2f_sim.kernels.spike_counting import count_spikes
 from s2f_sim.layout import Layout, choose_layout
 from s2f_sim.pooling import pooled
 from s2f_sim.product import read_held
+from s2f_sim.reading_out import read_out
 from s2f_sim.sampling import read_between
 from s2f_sim.synapses import Synapse, prepare, prepare_products
 from s2f_sim.workers import Workers
@@ -46,7 +47,8 @@ class EventsEngine:
         self._graph = graph
         self._types = {node.name: node.output for node in graph.nodes}
         self._workers = Workers(threads)
-        self._addresses: dict[str, NDArray[Any]] = {}
+        # Of wiring addresses, of constants their values: turned to channels last once.
+        self._turned: dict[str, NDArray[Any]] = {}
         self._synapses = dict(self._prepared(layout))
         fusing = self._synapses.keys() | {node.name for node in graph.select("attention")}
         self.steps = fused_steps(graph, fusing)
@@ -75,9 +77,7 @@ class EventsEngine:
 
     def from_array(self, node: Node, array: NDArray[Any]) -> NDArray[Any]:
         """T[C, ...] -> channels last."""
-        steps = array.reshape(node.output.steps, node.output.channels, *node.output.plane)
-        last = np.ascontiguousarray(steps.transpose(0, 2, 3, 1))
-        return last if node.output.steps > 1 else last[0]
+        return np.ascontiguousarray(_channels_last(node.output, array))
 
     def to_array(self, node: Node, value: NDArray[Any]) -> NDArray[Any]:
         """Channels last -> a view T[C, ...] of the node's shape."""
@@ -142,7 +142,7 @@ class EventsEngine:
             case "max_pool":
                 return pooled(node, inputs[0])
             case _:
-                return self._dense(node, inputs)
+                return self._defined(node, inputs)
 
     def _wired(self, node: Node, inputs: list[NDArray[Any]]) -> NDArray[Any]:
         """What moves elements and computes nothing."""
@@ -163,14 +163,14 @@ class EventsEngine:
                 return self._dense(node, inputs)
 
     def _rewired(self, node: Node, value: NDArray[Any]) -> NDArray[Any]:
-        """Elements at other places; addresses are turned to channels last once."""
-        if node.name not in self._addresses:
+        """Elements at other places."""
+        if node.name not in self._turned:
             source = self._types[node.inputs[0]]
             index = self._graph.arrays(node)[0].reshape(node.output.channels, -1).T
             channel, position = np.divmod(index, source.positions)
             address = position * source.channels + channel
-            self._addresses[node.name] = np.ascontiguousarray(address)
-        wired: NDArray[Any] = value.reshape(-1)[self._addresses[node.name]]
+            self._turned[node.name] = np.ascontiguousarray(address, np.intp)
+        wired: NDArray[Any] = value.reshape(-1)[self._turned[node.name]]
         return wired.reshape(*node.output.plane, -1)
 
     def spikes(self, node: Node, value: NDArray[Any], timesteps: int) -> NDArray[Any]:
@@ -181,13 +181,33 @@ class EventsEngine:
             count_spikes(flat_window(now), node.output.channels, train)
         return spikes.reshape(-1, positions)
 
+    def _defined(self, node: Node, inputs: list[Any]) -> NDArray[Any]:
+        """As its operation says; what no input changes once."""
+        if node.op == "read_out":
+            return read_out(node, inputs[0], self._graph.arrays(node)[0], self._workers)
+        if node.op != "constant":
+            return self._dense(node, inputs)
+        if node.name not in self._turned:
+            self._turned[node.name] = self._dense(node, inputs)
+        return self._turned[node.name]
+
     def _dense(self, node: Node, inputs: list[Any]) -> NDArray[Any]:
         """What multiplies real values, couples positions, or is the host's: as defined."""
         plain = [
             np.ascontiguousarray(_channels_first(self._types[name], value))
             for name, value in zip(node.inputs, inputs, strict=True)
         ]
-        return self.from_array(node, evaluate(node, plain, self._graph.arrays(node)))
+        array = evaluate(node, plain, self._graph.arrays(node))
+        # Of the host's results only callers and other hosts read, who turn them back.
+        turned = _channels_last(node.output, array)
+        return turned if node.op == "host" else np.ascontiguousarray(turned)
+
+
+def _channels_last(output: TensorType, array: NDArray[Any]) -> NDArray[Any]:
+    """T[C, ...] of the type's shape -> a view, channels last."""
+    steps = array.reshape(output.steps, output.channels, *output.plane)
+    shown: NDArray[Any] = steps.transpose(0, 2, 3, 1)
+    return shown if output.steps > 1 else shown[0]
 
 
 def _channels_first(output: TensorType, value: NDArray[Any]) -> NDArray[Any]:

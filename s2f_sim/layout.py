@@ -8,12 +8,19 @@ from numpy.typing import NDArray
 
 from s2f_deploy.ir.graph import Node, TensorType
 from s2f_sim.kernels.events import list_bytes
+from s2f_sim.kernels.masked_depthwise import count_bits, mask_windows
 from s2f_sim.kernels.packing import CACHE_BYTES, event_cycles, longest_burst, pair_type
 
-Kernel = Literal["rows", "convolution", "depthwise", "grouped", "products"]
+Kernel = Literal["rows", "convolution", "depthwise", "masked", "grouped", "products"]
 _TILE_BYTES = 16 * 1024
 _MOST_TILE_POSITIONS = 128
 _TOGETHER = (1, 2, 4, 8)
+# Of registers of 64 bytes, for what a depthwise channel costs spike by spike; measured.
+_MASKED_ADDITIONS_PER_CHANNEL = 2.5
+
+# Rough numbers, only to judge whether a second thread pays.
+ACCUMULATIONS_PER_NS = 25.0
+TYPICAL_COUNT = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +28,9 @@ class Layout:
     """How one synaptic layer is computed; any layout gives the same sums.
 
     Attributes:
-        kernel: ``rows`` (linear and 1x1), ``convolution``, ``depthwise``, ``grouped`` (one
-            convolution per group) accumulate; ``products`` multiplies the image.
+        kernel: ``rows`` (linear and 1x1), ``convolution``, ``depthwise`` (spike by spike),
+            ``masked`` (depthwise, 64 channels at a time), ``grouped`` (one convolution per group)
+            accumulate; ``products`` multiplies the image.
         together: neighbouring outputs along x that one weight row of a convolution serves.
         cache_bytes: what one block of weights may take, see `packing`.
     """
@@ -38,12 +46,19 @@ def choose_layout(node: Node, source: TensorType, rows: NDArray[Any]) -> Layout:
         return Layout("rows")
     groups = node["groups"]
     if rows.shape[2] == 1 and groups == rows.shape[3] == source.channels:
-        return Layout("depthwise")
+        return Layout("masked" if _masks_pay(source, rows) else "depthwise")
     if groups > 1:
         return Layout("grouped")
     if rows.shape[:2] == (1, 1) and node["stride"] == (1, 1) and not any(node["padding"]):
         return Layout("rows")
     return Layout("convolution", _choose_together(node, rows))
+
+
+def _masks_pay(source: TensorType, rows: NDArray[Any]) -> bool:
+    """Whether 64 channels at a time cost less than going through their spikes at usual counts."""
+    additions = rows[..., 0, 0].size * count_bits(source.levels) * mask_windows(source.channels)
+    registers = narrowest_sum(rows[:, :, 0], source.levels).itemsize
+    return additions * registers <= _MASKED_ADDITIONS_PER_CHANNEL * source.channels
 
 
 def _choose_together(node: Node, rows: NDArray[Any]) -> int:
@@ -80,6 +95,10 @@ def largest_event_list_bytes(
             return list_bytes(tile, channels, levels)
         case "depthwise":
             return list_bytes(width, channels, levels)
+        case "masked":
+            _, left, _, right = node["padding"]
+            masks = mask_windows(channels) * count_bits(levels)
+            return int(8 * rows.shape[0] * (left + width + right) * masks)
         case "grouped":
             channels //= node["groups"]
     taps = int(rows.shape[0])
@@ -105,7 +124,7 @@ def narrow_sums(source: TensorType, rows: NDArray[Any], layout: Layout) -> Narro
     """In what a layer accumulates; the bound of a burst follows from its largest weight."""
     if rows.dtype == np.float32:
         return NarrowSums(rows.dtype, None)
-    if layout.kernel == "depthwise":
+    if layout.kernel in ("depthwise", "masked"):
         return NarrowSums(narrowest_sum(rows[:, :, 0], source.levels), None)
     burst, most = longest_burst(rows), source.levels * rows[..., 0].size
     return NarrowSums(pair_type(rows.dtype), burst if burst < most else None)

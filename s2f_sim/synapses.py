@@ -8,25 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2f_deploy.ir.graph import Node, TensorType
+from s2f_sim.depthwise import MaskedDepthwise, PatchedDepthwise
 from s2f_sim.kernels.accumulate import OVERHANG, accumulate_convolution, accumulate_rows
 from s2f_sim.kernels.aligned import aligned_copy
-from s2f_sim.kernels.depthwise import (
-    PatchTable,
-    accumulate_depthwise,
-    patch_table,
-    scratch_pitch,
-)
 from s2f_sim.kernels.events import flat_window, list_length
 from s2f_sim.kernels.finish import Finish, finish_positions, only_sums
 from s2f_sim.kernels.multiply import LANES, multiply_convolution
 from s2f_sim.kernels.packing import CACHE_BYTES, PackedRows, pack_rows
-from s2f_sim.layout import Layout, narrowest_sum, tile_positions
+from s2f_sim.layout import ACCUMULATIONS_PER_NS, TYPICAL_COUNT, Layout, tile_positions
 from s2f_sim.workers import Workers
 
-# Rough speeds of one core, only to judge whether a second thread pays.
-ACCUMULATIONS_PER_NS = 25.0
+# A rough speed of one core, only to judge whether a second thread pays.
 PRODUCTS_PER_NS = 10.0
-TYPICAL_COUNT = 0.3
 
 _FETCHES_PER_TILE = 4
 
@@ -56,7 +49,9 @@ def prepare(
         case "grouped":
             return _Grouped.of(node, source, rows, bias, layout)
         case "depthwise":
-            return _Depthwise.of(node, source, rows, bias)
+            return PatchedDepthwise.of(node, source, rows, flat_bias(bias))
+        case "masked":
+            return MaskedDepthwise.of(node, source, rows, flat_bias(bias))
         case _:
             return _Convolution.of(node, source, rows, bias, layout)
 
@@ -186,55 +181,6 @@ class _Convolution:
         tile = tile_positions(self.bias.shape[1])
         tile = tile if largest_block <= CACHE_BYTES else _FETCHES_PER_TILE * tile
         return min(-(-tile // together), -(-columns // together)) * together
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class _Depthwise:
-    """Depthwise convolutions."""
-
-    table: PatchTable
-    bias: NDArray[Any]
-    levels: int
-    kernel_height: int
-    padding: tuple[int, int]
-    plane: tuple[int, int]
-    synapses: int
-
-    @classmethod
-    def of(
-        cls, node: Node, source: TensorType, rows: NDArray[Any], bias: NDArray[Any]
-    ) -> "_Depthwise":
-        """Weights [KH, KW, 1, C], summed in the narrowest type that holds every sum of theirs."""
-        weight = rows[:, :, 0]
-        return cls(
-            patch_table(weight, node["stride"], narrowest_sum(weight, source.levels)),
-            flat_bias(bias),
-            source.levels,
-            weight.shape[0],
-            node["padding"][:2],
-            node.output.plane,
-            node.output.positions * weight.size,
-        )
-
-    def accumulate(self, source: NDArray[Any], finish: Finish, workers: Workers) -> None:
-        lines, columns = self.plane
-        _, width, channels = source.shape
-        patches = self.table.patches
-        down, ring, across, _, lanes = patches.shape
-        arrays = flat_window(source), source.shape, patches.reshape(-1), (down, ring, across, lanes)
-        geometry = self.table.reach, self.kernel_height, self.padding, columns
-        pitch = scratch_pitch(self.table, width, self.padding[1], columns)
-
-        def work(first: int, last: int) -> None:
-            room = (
-                np.empty(list_length(width, channels, self.levels), np.uint32),
-                np.empty(width + 1, np.int64),
-                np.zeros(channels * pitch, patches.dtype),
-                np.empty(columns * channels, self.bias.dtype),
-            )
-            accumulate_depthwise(*arrays, *geometry, *room, finish, first, last)
-
-        workers.over_rows(lines, work, self.synapses * TYPICAL_COUNT / ACCUMULATIONS_PER_NS)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

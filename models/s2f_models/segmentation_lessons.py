@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, Protocol
 
 import torch
@@ -11,6 +12,7 @@ from s2f_models import camvid, composed_digits
 from s2f_models.composed_digits import Scenes
 from s2f_models.mnist import Digits
 from s2f_models.pixel_score import Annotated, scaled
+from s2f_models.segmentation_loss import IGNORED
 
 Batch = tuple[Tensor, Tensor]
 
@@ -38,6 +40,10 @@ class Lessons(Protocol):
     def batches(self, batch: int, generator: torch.Generator) -> Iterator[Batch]:
         """One epoch: uint8[B, 3, *size], int64[B, *size]; the incomplete last batch is left."""
 
+    @property
+    def class_weights(self) -> Tensor | None:
+        """What a pixel of each class weighs, float32[K]; all alike without."""
+
     def examples(self, count: int) -> Tensor:
         """Pictures of training as the network sees them, uint8[count, 3, *size]."""
 
@@ -58,6 +64,8 @@ class DigitLessons:
     held_out: Scenes
     pictures: int
 
+    # The background is most of every picture, and is what a digit must be told from.
+    class_weights: ClassVar[None] = None
     arch: ClassVar[str] = "spike2former_digits"
     classes: ClassVar[tuple[str, ...]] = composed_digits.CLASSES
     size: ClassVar[tuple[int, int]] = (composed_digits.SIDE, composed_digits.SIDE)
@@ -84,7 +92,7 @@ class DigitLessons:
         return composed_digits.compose(self.digits, self.photographs, count, generator).pictures
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class StreetLessons:
     """Street scenes, shown differently in every epoch.
 
@@ -107,6 +115,13 @@ class StreetLessons:
     def batches(self, batch: int, generator: torch.Generator) -> Iterator[Batch]:
         """As ``Lessons``."""
         return camvid.batches(self.trained, batch, generator)
+
+    @cached_property
+    def class_weights(self) -> Tensor:
+        """As ``Lessons``: by the root of how rare a class is, 1 for the one in the middle."""
+        named = torch.cat([p.labels[p.labels != IGNORED] for p in self.trained])
+        pixels = torch.bincount(named, minlength=len(self.classes)).clamp(min=1).float()
+        return (pixels.median() / pixels).sqrt()
 
     def examples(self, count: int) -> Tensor:
         """As ``Lessons``."""

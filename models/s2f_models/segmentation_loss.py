@@ -64,6 +64,7 @@ def segmentation_loss(
     pixel_weight: float = 0.0,
     *,
     enlarge: bool = True,
+    class_weights: Tensor | None = None,
 ) -> SegmentationLoss:
     """The loss of a batch; terms are summed over the outputs of the decoder's layers.
 
@@ -74,6 +75,8 @@ def segmentation_loss(
         pixel_weight: of the composed map's cross-entropy.
         enlarge: whether matched masks are compared at the labels' size, as was published, or, in
             a fraction of the time, labels at the masks'.
+        class_weights: float32[K], what a pixel of each class weighs in the composed map's; all
+            alike without.
     """
     stages, height, width = len(class_logits), *mask_logits.shape[-2:]
     reduced = _reduced(labels, (height, width))
@@ -89,7 +92,7 @@ def segmentation_loss(
     mean = stages / max(len(masks), 1)
     focal = FOCAL_WEIGHT * mean * _focal(masks, target, asked).sum()
     dice = DICE_WEIGHT * mean * _dice(masks, target, asked).sum()
-    pixels = pixel_weight * _pixel_loss(class_logits, mask_logits, reduced)
+    pixels = pixel_weight * _pixel_loss(class_logits, mask_logits, reduced, class_weights)
     return SegmentationLoss(classes + focal + dice + pixels, classes, focal, dice, pixels)
 
 
@@ -176,16 +179,21 @@ def _dice(logits: Tensor, target: Tensor, asked: Tensor) -> Tensor:
     return 1 - (2 * overlap + _SMOOTH) / (size + _SMOOTH)
 
 
-def _pixel_loss(class_logits: Tensor, mask_logits: Tensor, labels: Tensor) -> Tensor:
+def _pixel_loss(
+    class_logits: Tensor, mask_logits: Tensor, labels: Tensor, class_weights: Tensor | None
+) -> Tensor:
     """Cross-entropy of the composed map's shares, at the masks' size, summed over stages."""
     named = class_logits.softmax(-1)[..., :-1]
     scores = named.transpose(2, 3) @ mask_logits.flatten(3).sigmoid()
     stages, batch, classes, pixels = scores.shape
     wanted = labels.flatten(1).expand(stages, batch, pixels)
-    asked = wanted != IGNORED
+    weights = (wanted != IGNORED).float()
+    if class_weights is not None:
+        weights = weights * class_weights[wanted.clamp(min=0)]
     right = scores.gather(2, wanted.clamp(min=0)[:, :, None]).squeeze(2) + _LEAST_SCORE
     share = right / (scores.sum(2) + classes * _LEAST_SCORE)
-    return -(share.log() * asked).sum() * stages / asked.sum().clamp(min=1)
+    # Weights are there or not, or of classes: nothing to divide by only where nobody is asked.
+    return -(share.log() * weights).sum() * stages / weights.sum().clamp(min=1e-6)
 
 
 def _reduced(labels: Tensor, size: tuple[int, int]) -> Tensor:

@@ -3,7 +3,7 @@
     python -m s2f_models.train_spike2former --data digits --mnist mnist/ \
         --photographs photographs/ --held-out others/ --out spike2former_digits.pth
     python -m s2f_models.train_spike2former --data camvid --archive camvid_240x320.zip \
-        --out spike2former_camvid.pth
+        --start spike2former_digits.pth --out spike2former_camvid.pth
 
 Saved after every epoch; ``--resume`` goes on from there as if it had never stopped. What is
 saved under ``model`` are averaged weights; the last step rounds them to float16 values, which
@@ -43,6 +43,8 @@ CALIBRATION_IMAGES = 2
 FIRST_GAMMA = 0.1
 # Of what a decoder layer adds to the queries, beside the queries themselves.
 LAST_OF_BRANCHES, FIRST_CHANGE = ("attn.out_conv.1.weight", "ffn.bn2.weight"), 0.25
+# Parts that another network may have learned, whatever it was asked for.
+SEEING = ("backbone.", "decode_head.pixel_decoder.")
 # Logit of the class that a query begins with, and what steadies the equations for it.
 FIRST_LOGIT, RIDGE = 4.0, 0.1
 WITHOUT_DECAY = ("query_embed", "query_feat", "level_embed")
@@ -62,6 +64,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--measure-on", default="test", help="camvid: split")
     parser.add_argument("--pictures", type=int, default=2000, help="digits: of one epoch")
     parser.add_argument("--tested", type=int, default=HELD_OUT, help="digits: pictures")
+    parser.add_argument(
+        "--start", type=Path, help="checkpoint whose backbone and pixel decoder to begin with"
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--batch", type=int, default=16)
@@ -119,6 +124,15 @@ def prepare(model: Spike2Former) -> None:
         head.cls_embed.bias.copy_(solved[-1])
 
 
+def begin_with(model: Spike2Former, checkpoint: Path) -> None:
+    """Take the backbone and the pixel decoder of a trained network; queries begin afresh."""
+    saved: dict[str, Tensor] = torch.load(checkpoint)["model"]
+    taken = {name: tensor for name, tensor in saved.items() if name.startswith(SEEING)}
+    unknown = model.load_state_dict(taken, strict=False)
+    assert not unknown.unexpected_keys
+    assert not [name for name in unknown.missing_keys if name.startswith(SEEING)]
+
+
 class Training(AveragedTraining[Spike2Former]):
     """Model, averaged model, optimiser and schedule of one run of the recipe."""
 
@@ -154,6 +168,8 @@ class Training(AveragedTraining[Spike2Former]):
         model = create(self.lessons.arch)
         assert isinstance(model, Spike2Former)
         prepare(model)
+        if self.args.start is not None:
+            begin_with(model, self.args.start)
         return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
     def train_epoch(self, epoch: int) -> dict[str, float]:
@@ -175,7 +191,12 @@ class Training(AveragedTraining[Spike2Former]):
             classes, masks = self.model(x, all_layers=True)
         # Labels at the masks' size: half of a step's time would go to the loss otherwise.
         loss = segmentation_loss(
-            classes.float(), masks.float(), labels, self.args.pixel_weight, enlarge=False
+            classes.float(),
+            masks.float(),
+            labels,
+            self.args.pixel_weight,
+            enlarge=False,
+            class_weights=self.lessons.class_weights,
         )
         self.descend(loss.total)
         terms = (loss.total, loss.classes, loss.focal, loss.dice, loss.pixels)

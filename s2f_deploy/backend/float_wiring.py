@@ -26,7 +26,7 @@ def _rewire(out: OnnxWriter, wiring: Wiring) -> None:
     node = wiring.node
     wide, name = node.inputs[0] in out.wide, node.name
     flat = out.constant(f"{name}.flat", [0, -1], np.int64)
-    index = out.constant(f"{name}.index", wiring.arrays[0].reshape(-1), np.int64)
+    index = out.constant(f"{name}.index", wiring.arrays[0].reshape(-1), np.int32)
     dims = out.constant(f"{name}.shape", [0, *node.output.shape], np.int64)
     line = out.op("Reshape", [node.inputs[0], flat], f"{name}.line", wide=wide)
     wired = out.op("Gather", [line, index], f"{name}.gathered", wide=wide, axis=1)

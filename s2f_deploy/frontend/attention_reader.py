@@ -1,5 +1,7 @@
 """Two matrix products of computed tensors: together, one attention."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 
@@ -76,10 +78,11 @@ def _attention(
     width = importer.nodes[value].output.channels // first.heads
     by_channel = made.index.reshape(1, first.heads, width, -1)
     tokens = by_channel.transpose(0, 1, 3, 2)
+    shown = made.rearranged(tokens)
     if first.scale == 1:
-        return View(made.node, tokens)
+        return shown
     scale = {"scale": np.array([first.scale]), "shift": np.zeros(1)}
-    return View(importer.emit(node, "affine", (made.node,), scale).node, tokens)
+    return replace(shown, node=importer.emit(node, "affine", (made.node,), scale).node)
 
 
 def _no_attention(node: onnx.NodeProto) -> Exception:

@@ -19,7 +19,7 @@ from s2f_deploy.frontend.importer import Importer, unsupported
 from s2f_deploy.frontend.integer_fire import DOMAIN
 from s2f_deploy.frontend.readers import READERS, read_neuron
 from s2f_deploy.frontend.sampling_readers import SAMPLINGS
-from s2f_deploy.frontend.views import Constant, View, whole
+from s2f_deploy.frontend.views import Constant, View
 from s2f_deploy.ir.graph import DType, Graph, Level, Node, TensorType
 from s2f_deploy.ir.verify import verify
 
@@ -159,8 +159,7 @@ def _read_inputs(importer: Importer, model: onnx.ModelProto) -> None:
         output = TensorType(shape[2:] if framed else shape[1:], DType.FLOAT32)
         output = replace(output, steps=shape[1] if framed else 1)
         importer.nodes[info.name] = Node(info.name, "input", (), (), output, info.name)
-        view = whole(info.name, output)
-        importer.values[info.name] = view.rearranged(view.index.reshape(shape))
+        importer.values[info.name] = View(info.name, shape)
 
 
 def _fold_constant(importer: Importer, node: onnx.NodeProto) -> None:

@@ -47,8 +47,7 @@ def read_spikes_times_currents(
         groups=1,
     )
     made = importer.emit(node, "product", (held.node, projection.inputs[0]), {})
-    queries = made.index.reshape(1, spikes.shape[1], -1)
-    return made.rearranged(queries)
+    return made.reshaped(lambda a: a.reshape(1, spikes.shape[1], -1))
 
 
 def _is_projection_of_spikes(importer: Importer, projection: Node) -> bool:

@@ -134,7 +134,7 @@ def _affine(
         made = importer.emit(
             node, "affine", (view.node,), {"scale": scale.ravel(), "shift": shift.ravel()}
         )
-        return View(made.node, view.index)
+        return replace(view, node=made.node)
     source = importer.laid_out(node, view)
     if not all(_by_channel(view, vector) for vector in (scale, shift)):
         raise unsupported(node, "scales single positions", "scale whole channels")
@@ -158,14 +158,14 @@ def read_mean(importer: Importer, node: onnx.NodeProto) -> Value:
     axes = importer.constant(node, 1)
     listed = attribute(node, "axes", list(range(2, rank))) if axes is None else axes.tolist()
     if listed == [0] and view.shape[0] == steps > 1 == view.shape[1] and rank > IMAGE_RANK:
-        flat = view.rearranged(view.index.reshape(steps, *view.shape[2:]))
+        flat = view.reshaped(lambda a: a.reshape(steps, *view.shape[2:]))
         made = importer.emit(node, "time_mean", (importer.laid_out(node, flat),), {})
-        return made.rearranged(made.index[None]) if attribute(node, "keepdims", 1) else made
+        return made.reshaped(lambda a: a[None]) if attribute(node, "keepdims", 1) else made
     if sorted(axis % rank for axis in listed) != list(range(2, rank)):
         raise unsupported(node, f"averages axes {listed}", "average over all positions")
     made = importer.emit(node, "mean_pool", (importer.laid_out(node, view),), {})
     if node.op_type == "GlobalAveragePool" or attribute(node, "keepdims", 1):
-        return made.rearranged(made.index.reshape(*made.shape, *[1] * (rank - 2)))
+        return made.reshaped(lambda a: a.reshape(*a.shape, *[1] * (rank - 2)))
     return made
 
 
@@ -218,14 +218,14 @@ def read_reshape(importer: Importer, node: onnx.NodeProto) -> Value:
         shape = importer.required(node, 1).tolist()
         if not attribute(node, "allowzero", 0):
             shape = [side or view.shape[i] for i, side in enumerate(shape)]
-        return view.rearranged(view.index.reshape(shape))
+        return view.reshaped(lambda a: a.reshape(shape))
     if node.op_type == "Flatten":
         axis = attribute(node, "axis", 1)
         rows = int(np.prod(view.shape[:axis], dtype=np.int64))
-        return view.rearranged(view.index.reshape(rows, -1))
+        return view.reshaped(lambda a: a.reshape(rows, -1))
     axes = tuple(importer.required(node, 1).tolist())
     change = np.squeeze if node.op_type == "Squeeze" else np.expand_dims
-    return view.rearranged(change(view.index, axes))
+    return view.reshaped(lambda a: change(a, axes))
 
 
 def read_transpose(importer: Importer, node: onnx.NodeProto) -> Value:

@@ -5,7 +5,9 @@ beside the node, where every element of the ONNX tensor lies in the node's resul
 these positions with what a reader of the tensor expects.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -20,32 +22,45 @@ class View:
 
     Attributes:
         node: the node whose result it shows.
-        index: int64, of the ONNX tensor's shape (batch axis included): flat positions in it.
+        shape: of the ONNX tensor, batch axis included.
+        moved: int32 of that shape, flat positions in the result; None if all lie in order, as in
+            most tensors, whose positions would take more memory than the weights.
     """
 
     node: str
-    index: NDArray[Any]
+    shape: tuple[int, ...]
+    moved: NDArray[Any] | None = None
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the ONNX tensor."""
-        return self.index.shape
-
-    def rearranged(self, index: NDArray[Any]) -> "View":
-        """The same elements, wired once more."""
-        return replace(self, index=index)
+    def index(self) -> NDArray[Any]:
+        """int32 of its shape: flat positions in the node's result."""
+        if self.moved is not None:
+            return self.moved
+        return np.arange(prod(self.shape), dtype=np.int32).reshape(self.shape)
 
     @property
     def in_order(self) -> bool:
         """Whether the elements lie as in the node's result, whatever the shape."""
-        flat = self.index.ravel()
-        return bool(np.array_equal(flat, np.arange(flat.size)))
+        return self.moved is None
+
+    def rearranged(self, index: NDArray[Any]) -> "View":
+        """Other elements of the same node, or in another order."""
+        flat = index.ravel()
+        same = np.array_equal(flat, np.arange(flat.size, dtype=np.int32))
+        return replace(self, shape=index.shape, moved=None if same else index)
+
+    def reshaped(self, change: Callable[[NDArray[Any]], NDArray[Any]]) -> "View":
+        """The same elements in the same order, with the shape that ``change`` gives an array."""
+        if self.moved is not None:
+            moved = change(self.moved)
+            return replace(self, shape=moved.shape, moved=moved)
+        return replace(self, shape=change(np.broadcast_to(np.uint8(0), self.shape)).shape)
 
     @property
     def times(self) -> int:
         """How often the tensor shows the same elements, one time after the other; 1 if once."""
-        times = len(self.index)
-        if times == 1 or not (self.index == self.index[:1]).all():
+        times = self.shape[0]
+        if times == 1 or self.moved is None or not (self.moved == self.moved[:1]).all():
             return 1
         return times
 
@@ -70,8 +85,7 @@ class View:
 
 def whole(node: str, output: TensorType) -> View:
     """A node's result as it is; in front the batch axis, or the timesteps."""
-    size = output.steps * output.channels * output.positions
-    return View(node, np.arange(size).reshape(output.steps, *output.shape))
+    return View(node, (output.steps, *output.shape))
 
 
 @dataclass(frozen=True, eq=False, slots=True)

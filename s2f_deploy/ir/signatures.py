@@ -188,7 +188,7 @@ SIGNATURES: Mapping[str, Signature] = {
     "sum_pool": Signature(),
     "max_pool": Signature((1, 1), (0, 0), _WINDOW, arrays_fit=_pools),
     "reshape": Signature(),
-    "rewire": Signature((1, 1), (1, 1), arrays_fit=_of(np.int64)),
+    "rewire": Signature((1, 1), (1, 1), arrays_fit=_of(np.int32)),
     "concat": Signature((1, MOST_NODES)),
     "upsample": Signature((1, 1), (0, 0), {"factors": _wholes(2, 1, _LARGEST_SIDE)}),
     "bilinear_upsample": Signature(),

@@ -31,6 +31,8 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 LARGEST_TEXT_BYTES = 1 << 26
 # Weights that are whole numbers pack threefold; a network of constants, however small, packs more.
 _LARGEST_PACKED, _ANYHOW_BYTES = 32, 1 << 24
+# Of packing: minutes for what is large, where a tenth less would gain little.
+_THOROUGH, _QUICK, _LARGE_BYTES = 6, 1, 1 << 26
 _NPY_HEADER = re.compile(
     rb"\x93NUMPY\x01\x00..{'descr': '\|u1', 'fortran_order': False, "
     rb"'shape': \((\d{1,9}), (\d{1,9}), (\d{1,9}), 3\), } *\n",
@@ -147,15 +149,17 @@ def _pictures(content: bytes) -> NDArray[np.uint8] | None:
 
 
 def _write(members: zipfile.ZipFile, name: str, content: bytes, packed: bool = False) -> None:
-    how = zipfile.ZIP_DEFLATED if packed and not _is_bomb(content) else zipfile.ZIP_STORED
-    members.writestr(zipfile.ZipInfo(name, EPOCH), content, how)
+    level = _THOROUGH if len(content) < _LARGE_BYTES else _QUICK
+    packed = packed and not _is_bomb(content, level)
+    how = zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED
+    members.writestr(zipfile.ZipInfo(name, EPOCH), content, how, level)
 
 
-def _is_bomb(content: bytes) -> bool:
+def _is_bomb(content: bytes, level: int) -> bool:
     """Whether packing makes it look like one: a network of almost nothing but zeros."""
     if len(content) <= _ANYHOW_BYTES:
         return False
-    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)  # as ``zipfile`` does
+    packer = zlib.compressobj(level, wbits=-zlib.MAX_WBITS)  # as ``zipfile`` does
     return len(content) > _largest(len(packer.compress(content)) + len(packer.flush()))
 
 

@@ -18,7 +18,7 @@ from s2f_deploy.ops.op import EVERY_LEVEL, Arrays, Op
 
 
 def infer_type(node: Node, inputs: Sequence[TensorType], params: Arrays) -> TensorType:
-    """Any shape -> the declared one; params: int64 of its size, flat positions in the source."""
+    """Any shape -> the declared one; params: int32 of its size, flat positions in the source."""
     (source,), (index,) = inputs, params
     size = node.output.channels * node.output.positions
     whole = index.dtype.kind == "i" and index.size == size

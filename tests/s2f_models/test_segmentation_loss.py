@@ -93,6 +93,20 @@ def test_composed_map_is_judged_by_its_shares() -> None:
     assert float(loss.total - without.total) == pytest.approx(float(loss.pixels), rel=1e-4)
 
 
+def test_rare_classes_weigh_more_in_the_composed_map() -> None:
+    class_logits, mask_logits, labels = drawn(0, stages=1, batch=1)
+    scores = class_logits[0, 0].softmax(1)[:, :3].T @ mask_logits[0, 0].flatten(1).sigmoid()
+    shares = (scores / scores.sum(0)).reshape(3, 4, 6)
+    weights = [0.25, 1.0, 5.0]
+    judged = [(weights[c], math.log(shares[c, y, x])) for (y, x), c in _asked(labels[0, ::2, ::2])]
+    expected = -sum(w * log for w, log in judged) / sum(w for w, _ in judged)
+    given = torch.tensor(weights)
+    loss = segmentation_loss(class_logits, mask_logits, labels, 1.0, class_weights=given)
+    assert float(loss.pixels) == pytest.approx(expected, rel=1e-2)
+    alike = segmentation_loss(class_logits, mask_logits, labels, 1.0, class_weights=torch.ones(3))
+    assert torch.equal(alike.total, segmentation_loss(class_logits, mask_logits, labels, 1.0).total)
+
+
 def _asked(labels: Tensor) -> list[tuple[tuple[int, int], int]]:
     rows, columns = labels.shape
     places = ((y, x) for y in range(rows) for x in range(columns))

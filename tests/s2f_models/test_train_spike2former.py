@@ -11,6 +11,7 @@ from segmentation_files import write_photographs, write_streets
 from s2f_models import Spike2FormerConfig, camvid, composed_digits, create, load_checkpoint
 from s2f_models import train_spike2former as recipe
 from s2f_models.deformable_sampling import DeformableSample
+from s2f_models.segmentation_lessons import StreetLessons
 from s2f_models.spike2former import Spike2Former
 from s2f_models.train_spike2former import (
     Training,
@@ -107,6 +108,33 @@ def test_streets_are_taught_at_the_size_that_is_deployed(
     assert (info.preprocessing["height"], info.preprocessing["width"]) == (192, 256)
     assert info.calibration is not None
     assert info.calibration.shape == (2, 192, 256, 3)
+
+
+def test_streets_may_begin_with_what_sees_digits(
+    tmp_path: Path, streets: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    seen = {k: t + 1 for k, t in create("spike2former_digits").state_dict().items()}
+    torch.save({"model": seen}, tmp_path / "digits.pth")
+    say(monkeypatch, *streets, "--out", "o", "--start", tmp_path / "digits.pth")
+    args = parse_arguments()
+    begun = Training(args, read_lessons(args)).model.state_dict()
+    taken = {k for k, t in seen.items() if t.shape == begun[k].shape and torch.equal(t, begun[k])}
+    parts = ("backbone.", "decode_head.pixel_decoder.")
+    assert taken == {k for k in seen if k.startswith(parts)}
+
+
+def test_rare_classes_of_streets_weigh_more(
+    streets: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say(monkeypatch, *streets, "--out", "o")
+    taught = read_lessons(parse_arguments())
+    assert isinstance(taught, StreetLessons)
+    named = torch.cat([picture.labels.flatten() for picture in taught.trained]).tolist()
+    pixels = [max(named.count(c), 1) for c in range(11)]
+    expected = [(sorted(pixels)[5] / count) ** 0.5 for count in pixels]
+    assert len(set(expected)) > 1
+    torch.testing.assert_close(taught.class_weights, torch.tensor(expected))
 
 
 def test_lessons_keep_what_is_measured_by_apart(

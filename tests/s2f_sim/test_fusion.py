@@ -126,7 +126,7 @@ def test_what_only_shows_a_population_under_another_name_is_not_done() -> None:
         ),
         {
             "comparators": np.ones((2, 1), np.float32),
-            "index": np.arange(12).reshape(4, 3).T.reshape(-1),
+            "index": np.arange(12, dtype=np.int32).reshape(4, 3).T.reshape(-1),
         },
     )
     for steps in (single_steps(graph), fused_steps(graph, set())):

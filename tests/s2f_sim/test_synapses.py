@@ -1,6 +1,7 @@
 """The shape of a layer chooses its layout, and no layout changes a sum."""
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -50,6 +51,13 @@ def accumulate(synapse: Synapse, counts: NDArray[Any], node: Node) -> NDArray[An
         ),
         ((3, 3, 8, 200), {}, Layout("convolution"), 6 * (5 * 8 * 4 + 64) * 4 + 4 * 6 * 8),
         ((3, 3, 1, 8), {"groups": 8}, Layout("depthwise"), (5 * 8 * 4 + 64) * 4 + 6 * 8),
+        # One row of five columns, one more on either side, three bits of a window of channels.
+        (
+            (1, 3, 1, 8),
+            {"groups": 8, "padding": (0, 1, 0, 1)},
+            Layout("masked"),
+            8 * 1 * (5 + 2) * 3,
+        ),
         # Two outputs a channel are no depthwise kernel.
         ((3, 3, 1, 16), {"groups": 8}, Layout("grouped"), 6 * (5 * 4 + 64) * 4 + 4 * 6 * 8),
         ((1, 1, 4, 6), {"groups": 2}, Layout("grouped"), 2 * (5 * 16 + 64) * 4 + 2 * 6 * 8),
@@ -90,6 +98,35 @@ def test_every_layout_gives_the_same_sums(layout: Layout) -> None:
         found = accumulate(prepare(node, SOURCE, arrays, layout), counts, node)
         dense = OPS[node.op].dense(node, [counts.transpose(2, 0, 1)], arrays)
         np.testing.assert_array_equal(found, dense)
+
+
+@pytest.mark.parametrize("kernel", ["depthwise", "masked", "grouped"])
+@pytest.mark.parametrize("levels", [1, 4, 8])
+def test_every_depthwise_layout_gives_the_same_sums(
+    kernel: Literal["depthwise", "masked", "grouped"], levels: int
+) -> None:
+    rng = np.random.default_rng(levels)
+    source = TensorType((70, 9, 6), DType.COUNT, levels)
+    node = replace(
+        convolution((3, 5, 1, 70), groups=70, stride=(2, 1), padding=(1, 2, 0, 3)),
+        output=TensorType((70, 4, 7), DType.INT32),
+    )
+    weight = rng.integers(-128, 128, (3, 5, 1, 70)).astype(np.int8)
+    arrays: list[NDArray[Any]] = [weight, rng.integers(-99, 99, 70).astype(np.int32)]
+    counts = rng.integers(0, levels + 1, (9, 6, 70)).astype(np.uint8)
+    found = accumulate(prepare(node, source, arrays, Layout(kernel)), counts, node)
+    dense = OPS[node.op].dense(node, [counts.transpose(2, 0, 1)], arrays)
+    np.testing.assert_array_equal(found, dense)
+
+
+def test_masks_serve_small_kernels_of_many_channels() -> None:
+    def chosen(side: int, channels: int, kind: type = np.int8, levels: int = 4) -> str:
+        rows: NDArray[Any] = np.ones((side, side, 1, channels), kind)
+        node = convolution(rows.shape, groups=channels)
+        return choose_layout(node, TensorType((channels, 9, 9), DType.COUNT, levels), rows).kernel
+
+    assert chosen(3, 256) == chosen(3, 24) == chosen(5, 64) == chosen(3, 64, np.int16) == "masked"
+    assert chosen(7, 256) == chosen(3, 16) == chosen(5, 64, levels=8) == "depthwise"
 
 
 def test_linear_layers_add_rows() -> None:

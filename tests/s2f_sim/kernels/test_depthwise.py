@@ -1,5 +1,6 @@
-"""The depthwise kernel against adding one weight per spike."""
+"""Both depthwise kernels against adding one weight per spike."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,12 @@ from numpy.typing import NDArray
 
 from s2f_sim.kernels.depthwise import accumulate_depthwise, patch_table, scratch_pitch
 from s2f_sim.kernels.events import flat_window, list_length
-from s2f_sim.kernels.finish import only_sums
+from s2f_sim.kernels.finish import OVERHANG, only_sums
+from s2f_sim.kernels.masked_depthwise import accumulate_masked, mask_room, weight_bits
 from s2f_sim.layout import narrowest_sum
 
 Pair = tuple[int, int]
+Run = Callable[..., NDArray[Any]]
 
 
 @st.composite
@@ -38,7 +41,7 @@ def scalar_depthwise(
                 membrane[oy, ox] += weight[ky, kx] * counts[y, x].astype(membrane.dtype)
 
 
-def run(
+def patched(
     counts: NDArray[Any],
     levels: int,
     weight: NDArray[Any],
@@ -46,7 +49,7 @@ def run(
     geometry: tuple[Pair, Pair],
     cuts: list[int],
 ) -> NDArray[Any]:
-    """The kernel, over ranges of rows between ``cuts``: T[H', W', C]."""
+    """Spike by spike, over ranges of rows between ``cuts``: T[H', W', C]."""
     stride, padding = geometry
     rows, columns, channels = bias.shape
     table = patch_table(weight, stride, narrowest_sum(weight, levels))
@@ -66,20 +69,52 @@ def run(
     return sums.reshape(bias.shape)
 
 
+def masked(
+    counts: NDArray[Any],
+    levels: int,
+    weight: NDArray[Any],
+    bias: NDArray[Any],
+    geometry: tuple[Pair, Pair],
+    cuts: list[int],
+) -> NDArray[Any]:
+    """64 channels at a time, over ranges of rows between ``cuts``: T[H', W', C]."""
+    stride, (top, left) = geometry
+    rows, columns, channels = bias.shape
+    weights = weight_bits(weight, levels, narrowest_sum(weight, levels))
+    sums = np.full((rows * columns, channels), 7, bias.dtype)
+    finish = only_sums(bias.reshape(-1, channels), sums)
+    _, bits, lanes = weights.shape
+    positions = len(weight) * (counts.shape[1] + 2 * left)
+    for first, last in zip(cuts, [*cuts[1:], rows], strict=True):
+        accumulate_masked(
+            flat_window(counts), counts.shape, weights.reshape(-1),
+            (*weight.shape[:2], bits, lanes), stride, (top, left, top, left), columns,
+            mask_room(positions, channels, bits),
+            np.empty(columns * channels + OVERHANG, bias.dtype), finish, first, last,
+        )  # fmt: skip
+    return sums.reshape(bias.shape)
+
+
+both = pytest.mark.parametrize("run", [patched, masked])
+
+
+@both
 @pytest.mark.parametrize(
     ("kind", "wide", "largest"),
     [(np.float32, np.float32, 9), (np.int8, np.int32, 127), (np.int16, np.int64, 32767)],
 )
 @given(
     geometry=geometries(),
-    channels=st.integers(1, 40),
-    levels=st.integers(1, 8),
+    channels=st.integers(1, 140),
+    levels=st.sampled_from([1, 2, 4, 6, 8, 15, 16, 255]),
     density=st.sampled_from([0.0, 0.2, 1.0]),
     cut=st.integers(0, 6),
 )
 @example(((9, 8), (7, 7), (1, 1), (3, 3)), 33, 4, 0.2, 3)
 @example(((9, 8), (3, 3), (2, 2), (1, 1)), 16, 8, 1.0, 0)
+@example(((9, 8), (3, 3), (1, 1), (1, 1)), 130, 255, 1.0, 4)
 def test_depthwise_equals_adding_one_weight_per_spike(
+    run: Run,
     kind: Any,
     wide: Any,
     largest: int,
@@ -105,7 +140,8 @@ def test_depthwise_equals_adding_one_weight_per_spike(
     np.testing.assert_array_equal(found, expected)
 
 
-def test_float_sums_do_not_depend_on_row_ranges() -> None:
+@both
+def test_float_sums_do_not_depend_on_row_ranges(run: Run) -> None:
     rng = np.random.default_rng(0)
     counts = rng.integers(0, 3, (8, 9, 20)).astype(np.uint8)
     weight = rng.standard_normal((5, 5, 20)).astype(np.float32)

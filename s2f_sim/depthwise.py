@@ -1,0 +1,124 @@
+"""Depthwise convolutions of the ``events`` engine, in either of two ways.
+
+Sums of spikes are held in the narrowest type that holds every sum of a layer's weights. Where a
+kernel has few taps, 64 channels of one output are summed at a time, and masks say which of them
+spike; a large one costs less as patches that single spikes add.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s2f_deploy.ir.graph import Node, TensorType
+from s2f_sim.kernels.depthwise import (
+    PatchTable,
+    accumulate_depthwise,
+    patch_table,
+    scratch_pitch,
+)
+from s2f_sim.kernels.events import flat_window, list_length
+from s2f_sim.kernels.finish import OVERHANG, Finish
+from s2f_sim.kernels.masked_depthwise import accumulate_masked, mask_room, weight_bits
+from s2f_sim.layout import ACCUMULATIONS_PER_NS, TYPICAL_COUNT, narrowest_sum
+from s2f_sim.workers import Workers
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class PatchedDepthwise:
+    """A spike adds a patch to the membranes of its channel."""
+
+    table: PatchTable
+    bias: NDArray[Any]
+    levels: int
+    kernel_height: int
+    padding: tuple[int, int]
+    plane: tuple[int, int]
+    synapses: int
+
+    @classmethod
+    def of(
+        cls, node: Node, source: TensorType, rows: NDArray[Any], bias: NDArray[Any]
+    ) -> "PatchedDepthwise":
+        """Weights [KH, KW, 1, C] and bias T[1 or P, C]."""
+        weight = rows[:, :, 0]
+        return cls(
+            patch_table(weight, node["stride"], narrowest_sum(weight, source.levels)),
+            bias,
+            source.levels,
+            weight.shape[0],
+            node["padding"][:2],
+            node.output.plane,
+            node.output.positions * weight.size,
+        )
+
+    def accumulate(self, source: NDArray[Any], finish: Finish, workers: Workers) -> None:
+        """As ``synapses.Synapse``."""
+        lines, columns = self.plane
+        _, width, channels = source.shape
+        patches = self.table.patches
+        down, ring, across, _, lanes = patches.shape
+        arrays = flat_window(source), source.shape, patches.reshape(-1), (down, ring, across, lanes)
+        geometry = self.table.reach, self.kernel_height, self.padding, columns
+        pitch = scratch_pitch(self.table, width, self.padding[1], columns)
+
+        def work(first: int, last: int) -> None:
+            room = (
+                np.empty(list_length(width, channels, self.levels), np.uint32),
+                np.empty(width + 1, np.int64),
+                np.zeros(channels * pitch, patches.dtype),
+                np.empty(columns * channels, self.bias.dtype),
+            )
+            accumulate_depthwise(*arrays, *geometry, *room, finish, first, last)
+
+        workers.over_rows(lines, work, self.synapses * TYPICAL_COUNT / ACCUMULATIONS_PER_NS)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class MaskedDepthwise:
+    """Counts of 64 channels add what their bits say of their weights."""
+
+    weights: NDArray[Any]
+    bias: NDArray[Any]
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    plane: tuple[int, int]
+    synapses: int
+
+    @classmethod
+    def of(
+        cls, node: Node, source: TensorType, rows: NDArray[Any], bias: NDArray[Any]
+    ) -> "MaskedDepthwise":
+        """Weights [KH, KW, 1, C] and bias T[1 or P, C]."""
+        weight = rows[:, :, 0]
+        return cls(
+            weight_bits(weight, source.levels, narrowest_sum(weight, source.levels)),
+            bias,
+            weight.shape[:2],
+            node["stride"],
+            node["padding"],
+            node.output.plane,
+            node.output.positions * weight.size,
+        )
+
+    def accumulate(self, source: NDArray[Any], finish: Finish, workers: Workers) -> None:
+        """As ``synapses.Synapse``."""
+        lines, columns = self.plane
+        _, width, channels = source.shape
+        _, bits, lanes = self.weights.shape
+        shape = *self.kernel, bits, lanes
+        arrays = flat_window(source), source.shape, self.weights.reshape(-1), shape
+        row = width + self.padding[1] + self.padding[3]
+
+        def work(first: int, last: int) -> None:
+            room = (
+                mask_room(self.kernel[0] * row, channels, bits),
+                np.empty(columns * channels + OVERHANG, self.bias.dtype),
+            )
+            accumulate_masked(
+                *arrays, self.stride, self.padding, columns, *room, finish, first, last
+            )
+
+        workers.over_rows(lines, work, self.synapses * TYPICAL_COUNT / ACCUMULATIONS_PER_NS)

@@ -1,0 +1,40 @@
+"""Sums leave the ``events`` engine as real values, which lie in memory channel by channel.
+
+Whoever reads them, the host's network or a caller, takes channels first: turning them over while
+they are converted is one pass over memory instead of three.
+"""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s2f_deploy.ir.graph import Node
+from s2f_sim.kernels.reading_out import read_out_positions
+from s2f_sim.workers import Workers
+
+# A rough speed of one core, only to judge whether a second thread pays.
+ELEMENTS_PER_NS = 0.5
+
+Array = NDArray[Any]
+
+
+def read_out(node: Node, sums: Array, exponents: Array, workers: Workers) -> Array:
+    """Integers[..., H, W, C] -> a view float32[..., H, W, C]; see ``ops/fixed_point.py``."""
+    steps, positions, channels = node.output.steps, node.output.positions, node.output.channels
+    real = np.empty((steps, channels, positions), np.float32)
+    powers = np.ldexp(np.ones(channels, np.float32), exponents)
+    # Kernels are compiled for every order of memory that they meet.
+    given = np.ascontiguousarray(sums).reshape(steps, positions, channels)
+    for now, channels_first in zip(given, real, strict=True):
+        workers.over_rows(
+            positions,
+            partial(_rows, now, powers, channels_first),
+            channels_first.size / ELEMENTS_PER_NS,
+        )
+    return real.transpose(0, 2, 1).reshape(sums.shape)
+
+
+def _rows(sums: Array, powers: Array, real: Array, first: int, last: int) -> None:
+    read_out_positions(sums, powers, first, last, real)
