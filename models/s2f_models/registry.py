@@ -98,7 +98,9 @@ CONFIGS: Mapping[str, Config] = {
     "spike2former_cocostuff": Spike2FormerConfig(num_classes=171),
     # Digits on photographs and the background, and the street scenes of CamVid.
     "spike2former_digits": _SMALL_SPIKE2FORMER(num_queries=20),
+    "spike2former_digits_v3": _SMALL_SPIKE2FORMER("sdtv3", num_queries=20),
     "spike2former_camvid": _SMALL_SPIKE2FORMER(num_queries=24),
+    "spike2former_camvid_v3": _SMALL_SPIKE2FORMER("sdtv3", num_queries=24),
     # Recordings of 34x34 pixels, one frame for each of the camera's three movements.
     "event_classifier_nmnist": EventClassifierConfig((24, 40, 48), (2, 2, 2), (1, 1, 1)),
 }

@@ -57,6 +57,7 @@ def parse_arguments() -> argparse.Namespace:
     """The command line of this module."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", choices=("digits", "camvid"), required=True)
+    parser.add_argument("--backbone", choices=("sdtv2", "sdtv3"), default="sdtv2")
     parser.add_argument("--mnist", type=Path, help="digits: folder of its uncompressed files")
     parser.add_argument("--photographs", type=Path, help="digits: folder to train with")
     parser.add_argument("--held-out", type=Path, help="digits: photographs to measure with")
@@ -138,6 +139,7 @@ class Training(AveragedTraining[Spike2Former]):
 
     def __init__(self, args: argparse.Namespace, lessons: Lessons) -> None:
         self.args, self.lessons = args, lessons
+        self.arch = lessons.arch + ("_v3" if args.backbone == "sdtv3" else "")
         self.steps_per_epoch = len(lessons) // int(args.batch)
         plan = Plan(
             out=args.out,
@@ -165,7 +167,7 @@ class Training(AveragedTraining[Spike2Former]):
         )
 
     def _create(self) -> Spike2Former:
-        model = create(self.lessons.arch)
+        model = create(self.arch)
         assert isinstance(model, Spike2Former)
         prepare(model)
         if self.args.start is not None:
@@ -221,7 +223,7 @@ class Training(AveragedTraining[Spike2Former]):
         """Replace the checkpoint in one step; the last one is for deployment only."""
         height, width = self.lessons.size
         described = {
-            "arch": self.lessons.arch,
+            "arch": self.arch,
             "D": self.average.config.levels,
             "offset_bits": self.average.config.offset_bits,
             "classes": list(self.lessons.classes),

@@ -192,7 +192,25 @@ def test_positions_are_computed_in_full_precision_and_embeddings_do_not_decay(
     assert kept == {f"decode_head.{name}.weight" for name in embedded}
 
 
-@pytest.mark.parametrize("name", ["spike2former_digits", "spike2former_camvid"])
+def test_either_backbone_can_be_taught(
+    tmp_path: Path, digits: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recipe, "measure", lambda *_: torch.eye(11, dtype=torch.int64))
+    say(monkeypatch, *digits, "--backbone", "sdtv3", "--out", tmp_path / "v3.pth")
+    main()
+    model, info = load_checkpoint(tmp_path / "v3.pth")
+    assert info.arch == "spike2former_digits_v3"
+    assert isinstance(info.config, Spike2FormerConfig)
+    assert info.config.backbone == "sdtv3"
+    began = create("spike2former_digits_v3").state_dict()
+    assert {k: t.shape for k, t in model.state_dict().items()} == {
+        k: t.shape for k, t in began.items()
+    }
+
+
+@pytest.mark.parametrize(
+    "name", [f"spike2former_{of}{kind}" for of in ("digits", "camvid") for kind in ("", "_v3")]
+)
 def test_every_query_begins_as_that_of_a_class(name: str) -> None:
     torch.manual_seed(0)
     model = create(name)

@@ -126,7 +126,7 @@ def test_masks_serve_small_kernels_of_many_channels() -> None:
         return choose_layout(node, TensorType((channels, 9, 9), DType.COUNT, levels), rows).kernel
 
     assert chosen(3, 256) == chosen(3, 24) == chosen(5, 64) == chosen(3, 64, np.int16) == "masked"
-    assert chosen(7, 256) == chosen(3, 16) == chosen(5, 64, levels=8) == "depthwise"
+    assert chosen(7, 256) == chosen(3, 8) == chosen(5, 48, levels=8) == "depthwise"
 
 
 def test_linear_layers_add_rows() -> None:
