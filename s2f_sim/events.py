@@ -22,8 +22,9 @@ from s2f_sim.layout import Layout, choose_layout
 from s2f_sim.pooling import pooled
 from s2f_sim.product import read_held
 from s2f_sim.reading_out import read_out
-from s2f_sim.sampling import read_between
+from s2f_sim.sampling import sample
 from s2f_sim.synapses import Synapse, prepare, prepare_products
+from s2f_sim.upsampling import Upsampling
 from s2f_sim.workers import Workers
 
 ChooseLayout = Callable[[Node, TensorType, NDArray[Any]], Layout]
@@ -60,7 +61,9 @@ class EventsEngine:
 
     def _prepared(self, layout: ChooseLayout) -> list[tuple[str, Synapse]]:
         graph = self._graph
-        prepared = []
+        prepared: list[tuple[str, Synapse]] = [
+            (node.name, Upsampling.of(node)) for node in graph.select("bilinear_upsample")
+        ]
         for node in graph.select("event_conv2d", "event_linear"):
             source, arrays = self._types[node.inputs[0]], graph.arrays(node)
             chosen = layout(node, source, arrays[0])
@@ -137,8 +140,8 @@ class EventsEngine:
                 return self._wired(node, inputs)
             case "product":
                 return read_held(node, inputs[0], inputs[1], self._workers)
-            case "bilinear_upsample" | "deformable_sample":
-                return read_between(node, inputs, self._graph.arrays(node), self._workers)
+            case "deformable_sample":
+                return sample(node, inputs, self._graph.arrays(node), self._workers)
             case "max_pool":
                 return pooled(node, inputs[0])
             case _:

@@ -1,8 +1,8 @@
-"""Reading between pixels in the ``events`` engine, and the work that it is.
+"""Deformable sampling in the ``events`` engine, and the work that it is.
 
-Deformable sampling of counts is work that attention spikes trigger. With offsets as they are
-(*exact*) every tap with a spike multiplies the pixels around it, of each channel of its group.
-With rounded offsets (*dyadic*) it adds, in each channel:
+Attention spikes trigger it. With offsets as they are (*exact*) every tap with a spike multiplies
+the pixels around it, of each channel of its group. With rounded offsets (*dyadic*) it adds, in
+each channel:
 
 - with the tap's first spike, the sample is interpolated: along x in the rows above and below it
   that lie in the image and have a share, then along y. Between a and c, a fraction f away from a,
@@ -25,7 +25,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2f_deploy.ir.graph import Node, TensorType
-from s2f_deploy.ops.bilinear_upsample import REAL_WEIGHTS, WHOLE_WEIGHTS
 from s2f_deploy.ops.deformable_sample import rounded_offsets
 from s2f_sim.kernels.deformable import (
     Geometry,
@@ -36,7 +35,6 @@ from s2f_sim.kernels.deformable import (
     list_dyadic,
     list_exact,
 )
-from s2f_sim.kernels.upsampling import upsample_rows
 from s2f_sim.run import LayerCounts
 from s2f_sim.workers import Workers
 
@@ -47,32 +45,13 @@ TYPICAL_TAPS = 0.5
 Array = NDArray[Any]
 
 
-def read_between(
-    node: Node, inputs: Sequence[Array], arrays: Sequence[Array], workers: Workers
-) -> Array:
-    """The value of a bilinear_upsample or a deformable_sample, channels last."""
-    read = _upsampled if node.op == "bilinear_upsample" else _sampled
+def sample(node: Node, inputs: Sequence[Array], arrays: Sequence[Array], workers: Workers) -> Array:
+    """The value of a deformable_sample, channels last."""
     if node.output.steps == 1:
-        return read(node, inputs, arrays, workers)
+        return _sampled(node, inputs, arrays, workers)
     return np.stack(
-        [read(node, now, arrays, workers) for now in zip(*inputs, strict=True)],
+        [_sampled(node, now, arrays, workers) for now in zip(*inputs, strict=True)],
     )
-
-
-def _upsampled(
-    node: Node, inputs: Sequence[Array], arrays: Sequence[Array], workers: Workers
-) -> Array:
-    """T[H, W, C] -> T[2H, 2W, C]."""
-    del arrays
-    image, kind = np.ascontiguousarray(inputs[0]), node.output.dtype.array_type
-    near, far = map(kind.type, WHOLE_WEIGHTS if kind.kind == "i" else REAL_WEIGHTS)
-    result = np.empty((*node.output.plane, node.output.channels), kind)
-    workers.over_rows(
-        len(image),
-        lambda a, b: upsample_rows(image, near, far, a, b, result),
-        result.size / PIXELS_PER_NS,
-    )
-    return result
 
 
 def _sampled(

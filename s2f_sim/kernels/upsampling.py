@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from s2f_sim.kernels.finish import Finish, finish_row
 from s2f_sim.kernels.kernel import kernel
 
 
@@ -13,33 +14,36 @@ def upsample_rows(
     image: NDArray[Any],
     near: Any,
     far: Any,
+    tile: NDArray[Any],
+    finish: Finish,
     first_row: int,
     last_row: int,
-    result: NDArray[Any],
 ) -> None:
-    """Write two rows of the result for every row of the image.
+    """Finish two rows of the result for every row of the image.
 
     Args:
-        image: T[H, W, C].
-        near: weight of the nearer pixel of an axis, of result's type.
+        image: [H, W, C], of the result's type or a narrower one.
+        near: weight of the nearer pixel of an axis, T.
         far: of the farther one.
+        tile: room for T[2W * C], one row of the result.
+        finish: see `Finish`; positions are numbered ``y * 2W + x``.
         first_row: first row of the image to work on.
         last_row: one past the last.
-        result: out, T[2H, 2W, C], of image's type or a wider one.
     """
     height, width, channels = image.shape
     line = width * channels
-    pixels, out = image.reshape(-1), result.reshape(-1)
-    mixed = np.empty(line, result.dtype)
+    pixels = image.reshape(-1)
+    mixed = np.empty(line, tile.dtype)
     for row in range(2 * first_row, 2 * last_row):
         start = row // 2 * line
         other = min(max(row // 2 + row % 2 * 2 - 1, 0), height - 1) * line
         for i in range(line):
             mixed[i] = pixels[start + i] * near + pixels[other + i] * far
-        at = row * 2 * line
+        at = 0
         for column in range(2 * width):
             here = column // 2 * channels
             there = min(max(column // 2 + column % 2 * 2 - 1, 0), width - 1) * channels
             for c in range(channels):
-                out[at + c] = mixed[here + c] * near + mixed[there + c] * far
+                tile[at + c] = mixed[here + c] * near + mixed[there + c] * far
             at += channels
+        finish_row(tile, 0, row * 2 * width, 2 * width, finish)

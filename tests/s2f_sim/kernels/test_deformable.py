@@ -14,7 +14,7 @@ from s2f_deploy.ops.deformable_sample import rounded_offsets
 from s2f_sim import sampling
 from s2f_sim.kernels.deformable import Taps, empty_taps
 from s2f_sim.run import LayerCounts
-from s2f_sim.sampling import read_between, sampling_work
+from s2f_sim.sampling import sample, sampling_work
 from s2f_sim.workers import Workers
 
 Array = NDArray[Any]
@@ -71,7 +71,7 @@ def test_listed_taps_add_what_the_definition_says(threads: int, made: Drawn) -> 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("s2f_sim.workers.WORTHWHILE_NS", 0)
         inputs = [channels_last(value) for value in made.inputs]
-        found = read_between(made.node, inputs, made.arrays, Workers(threads))
+        found = sample(made.node, inputs, made.arrays, Workers(threads))
     assert found.dtype == want.dtype
     np.testing.assert_array_equal(found, channels_last(want))
 
@@ -145,7 +145,7 @@ def test_no_more_taps_are_listed_than_there_are_spikes(monkeypatch: pytest.Monke
         np.zeros((5, 6, 18), np.float32),
         counts,
     ]
-    found = read_between(node, inputs, [], Workers(1))
+    found = sample(node, inputs, [], Workers(1))
     assert rooms == [2]
     assert {tuple(at) for at in np.argwhere(found[..., 0])} == {(2, 3)}
     assert found[2, 3].tolist() == [3, 3]

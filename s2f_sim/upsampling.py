@@ -1,0 +1,44 @@
+"""Bilinear upsampling in the ``events`` engine, finished row by row like a synaptic layer."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s2f_deploy.ir.graph import Node
+from s2f_deploy.ops.bilinear_upsample import REAL_WEIGHTS, WHOLE_WEIGHTS
+from s2f_sim.kernels.finish import OVERHANG, Finish
+from s2f_sim.kernels.upsampling import upsample_rows
+from s2f_sim.workers import Workers
+
+# A rough speed of one core, only to judge whether a second thread pays.
+PIXELS_PER_NS = 1.0
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Upsampling:
+    """Membranes, or real values, at twice the size.
+
+    Attributes:
+        bias: T[1, C], zeros.
+    """
+
+    bias: NDArray[Any]
+
+    @classmethod
+    def of(cls, node: Node) -> "Upsampling":
+        """Of a bilinear_upsample."""
+        return cls(np.zeros((1, node.output.channels), node.output.dtype.array_type))
+
+    def accumulate(self, source: NDArray[Any], finish: Finish, workers: Workers) -> None:
+        """As ``synapses.Synapse``, but of T[H, W, C] or of a narrower type."""
+        height, width, channels = source.shape
+        image, kind = np.ascontiguousarray(source), self.bias.dtype
+        near, far = map(kind.type, WHOLE_WEIGHTS if kind.kind == "i" else REAL_WEIGHTS)
+
+        def work(first: int, last: int) -> None:
+            tile = np.empty(2 * width * channels + OVERHANG, kind)
+            upsample_rows(image, near, far, tile, finish, first, last)
+
+        workers.over_rows(height, work, 4 * source.size / PIXELS_PER_NS)
