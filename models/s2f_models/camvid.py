@@ -34,6 +34,20 @@ CLASSES = (
     "pedestrian",
     "bicyclist",
 )
+# In which the data set draws them.
+PALETTE = (
+    (128, 128, 128),
+    (128, 0, 0),
+    (192, 192, 128),
+    (128, 64, 128),
+    (0, 0, 192),
+    (128, 128, 0),
+    (192, 128, 128),
+    (64, 64, 128),
+    (64, 0, 128),
+    (64, 64, 0),
+    (0, 128, 192),
+)
 # Of the network's input, in proportion to the pictures; multiples of 16.
 HEIGHT, WIDTH = 192, 256
 # Changes of a picture that is shown differently: of its size, and of contrast, light and colours.

@@ -19,7 +19,7 @@ Preprocessing = Mapping[str, Scalar | list[Scalar]]
 MAX_LEVELS = 255
 MAX_TIMESTEPS = 64
 _MAX_LISTED = 256
-_PICTURES_RANK, _COLOURS = 4, 3
+_PICTURES_RANK, _COLOURS, _LARGEST_BYTE = 4, 3, 255
 _FIX = "write it as s2f_models.train_cifar10 does, or remove the key"
 
 
@@ -64,6 +64,7 @@ def read_recipe(root: object) -> Description:
         levels=_count("D", entries.get("D"), MAX_LEVELS),
         timesteps=_count("T", entries.get("T"), MAX_TIMESTEPS),
         classes=entries.get("classes"),
+        palette=read_palette(entries.get("palette"), _FIX),
         preprocessing=_preprocessing(entries.get("preprocessing")),
         calibration=_calibration(entries.get("calibration")),
     )
@@ -85,6 +86,30 @@ def check_classes(names: object, count: int) -> tuple[str, ...] | None:
             _FIX,
         )
     return texts
+
+
+def read_palette(listed: object, fix: str) -> tuple[Colour, ...] | None:
+    """Colours of the classes, RGB bytes; how many is still to be checked.
+
+    Raises:
+        RefusedError: something is no colour.
+    """
+    if listed is None:
+        return None
+    if not isinstance(listed, list | tuple):
+        raise RefusedError("the file's 'palette' is no list", fix)
+    colours = tuple(_colour(colour) for colour in listed)
+    if () in colours:
+        raise RefusedError("the file's 'palette' has a colour that is not three bytes", fix)
+    return colours
+
+
+def _colour(said: object) -> Colour:
+    """Three bytes, or nothing if they are something else."""
+    if not isinstance(said, list | tuple) or len(said) != _COLOURS:
+        return ()
+    parts = tuple(part for part in said if type(part) is int and 0 <= part <= _LARGEST_BYTE)
+    return parts if parts == tuple(said) else ()
 
 
 def _arch(arch: object) -> str | None:

@@ -12,6 +12,7 @@ from s2f_models import camvid, composed_digits
 from s2f_models.composed_digits import Scenes
 from s2f_models.mnist import Digits
 from s2f_models.pixel_score import Annotated, scaled
+from s2f_models.segmentation_classes import Colour
 from s2f_models.segmentation_loss import IGNORED
 
 Batch = tuple[Tensor, Tensor]
@@ -23,11 +24,13 @@ class Lessons(Protocol):
     Attributes:
         arch: name of the network.
         classes: of its outputs.
+        palette: the colour of each, if the data set has any.
         size: rows and columns of its input.
     """
 
     arch: ClassVar[str]
     classes: ClassVar[tuple[str, ...]]
+    palette: ClassVar[tuple[Colour, ...] | None]
     size: ClassVar[tuple[int, int]]
 
     @property
@@ -68,6 +71,7 @@ class DigitLessons:
     class_weights: ClassVar[None] = None
     arch: ClassVar[str] = "spike2former_digits"
     classes: ClassVar[tuple[str, ...]] = composed_digits.CLASSES
+    palette: ClassVar[tuple[Colour, ...] | None] = None
     size: ClassVar[tuple[int, int]] = (composed_digits.SIDE, composed_digits.SIDE)
 
     @property
@@ -106,6 +110,7 @@ class StreetLessons:
 
     arch: ClassVar[str] = "spike2former_camvid"
     classes: ClassVar[tuple[str, ...]] = camvid.CLASSES
+    palette: ClassVar[tuple[Colour, ...] | None] = camvid.PALETTE
     size: ClassVar[tuple[int, int]] = (camvid.HEIGHT, camvid.WIDTH)
 
     def __len__(self) -> int:

@@ -227,6 +227,7 @@ class Training(AveragedTraining[Spike2Former]):
             "D": self.average.config.levels,
             "offset_bits": self.average.config.offset_bits,
             "classes": list(self.lessons.classes),
+            "palette": self.lessons.palette,
             "preprocessing": {
                 "kind": "fitted",
                 "height": height,

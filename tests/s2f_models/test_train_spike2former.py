@@ -104,6 +104,7 @@ def test_streets_are_taught_at_the_size_that_is_deployed(
     main()
     _, info = load_checkpoint(tmp_path / "streets.pth")
     assert (info.arch, info.classes) == ("spike2former_camvid", camvid.CLASSES)
+    assert info.palette == camvid.PALETTE
     assert info.preprocessing is not None
     assert (info.preprocessing["height"], info.preprocessing["width"]) == (192, 256)
     assert info.calibration is not None
