@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from s2f_deploy.ir.graph import WIRING, Graph, Node
@@ -13,45 +12,20 @@ from s2f_deploy.ops import OPS
 from s2f_deploy.ops.bilinear_upsample import additions
 from s2f_deploy.ops.constant import always_fires
 from s2f_deploy.ops.max_pool import comparisons
-from s2f_deploy.ops.upsample import spread
 from s2f_deploy.passes.to_events import feeds_neuron, is_encoding
-from s2f_sim.kernels.spike_counting import add_reached
 from s2f_sim.run import Kind, LayerCounts
 from s2f_sim.sampling import SamplingWork
-
-RECOUNTED = frozenset({"max_pool", "rewire"})
-"""Wiring that gives positions other spikes than those of one position of its source."""
+from s2f_sim.trains import Source, Trains
 
 _WITHOUT_ACCUMULATIONS = ("neuron", "precomputed", "exact_sampling")
 
 
 @dataclass(frozen=True, slots=True)
 class _Synapses:
-    """A layer's constant part, and int64[positions]: the synapses each spike it reads reaches."""
+    """A layer's constant part, and what it reads."""
 
     constant: LayerCounts
-    sources: tuple[tuple[str, NDArray[Any]], ...] = ()
-
-
-class _Trains:
-    """Spikes of one sample, int32[timesteps, positions] of whatever gives spikes."""
-
-    def __init__(self, nodes: Mapping[str, Node], fired: Mapping[str, NDArray[Any]]) -> None:
-        self._nodes, self._known = nodes, dict(fired)
-
-    def of(self, name: str) -> NDArray[Any]:
-        """Of a population, or as wiring shows them; an OR of trains is a train of its own."""
-        if name not in self._known:
-            node = self._nodes[name]
-            assert node.op not in RECOUNTED, f"the engine did not record the train of {name}"
-            trains = [self.of(source) for source in node.inputs]
-            if node.op == "upsample":
-                shown = spread(node, self._nodes[node.inputs[0]].output, trains[0])
-            else:
-                shown = np.sum(trains, axis=0)
-            self._known[name] = shown
-        # One type of train: each would compile a kernel of its own.
-        return self._known[name].astype(np.int32, copy=False)
+    sources: tuple[Source, ...] = ()
 
 
 class Counter:
@@ -93,7 +67,7 @@ class Counter:
         constant = LayerCounts(node.name, kind, node.output.shape, 1)
         if kind == "neuron":
             constant = replace(constant, membrane_adds=self._membrane_adds(node))
-        return _Synapses(constant, ((node.name, np.ones(node.output.positions, np.int64)),))
+        return _Synapses(constant, (Source(node.name, node.output.positions, 1),))
 
     def _constant(self, node: Node, kind: Kind) -> LayerCounts:
         types = [self._nodes[name].output for name in node.inputs]
@@ -118,7 +92,7 @@ class Counter:
         reached = fan_out(node, read, self._graph.arrays(node))
         inputs = read.steps * read.channels * read.positions
         constant = replace(self._constant(node, "synapse"), inputs=inputs)
-        return _Synapses(constant, ((node.inputs[0], reached),))
+        return _Synapses(constant, (Source.of(node.inputs[0], reached),))
 
     def _kind(self, node: Node) -> Kind:
         """What a layer that multiplies does it for."""
@@ -148,7 +122,7 @@ class Counter:
         inputs = sum(e.output.channels * e.output.positions for e, _ in events)
         return _Synapses(
             replace(constant, inputs=inputs),
-            tuple((e.name, np.full(e.output.positions, n, np.int64)) for e, n in events),
+            tuple(Source(e.name, e.output.positions, n) for e, n in events),
         )
 
     def _product(self, node: Node) -> _Synapses:
@@ -204,7 +178,7 @@ class Work:
     ) -> None:
         self._nodes, self._layers, self._timesteps = nodes, layers, timesteps
         self._samples = 0
-        self._totals: dict[str, NDArray[np.int64]] = {}
+        self._totals: dict[str, tuple[list[int], list[int]]] = {}
         self._products: dict[str, int] = {}
 
     def add(self, spikes: Mapping[str, NDArray[Any]], sampled: Mapping[str, SamplingWork]) -> None:
@@ -215,31 +189,27 @@ class Work:
             sampled: what every deformable sampling did.
         """
         self._samples += 1
-        trains = _Trains(self._nodes, spikes)
+        trains = Trains(self._nodes, spikes)
         for layer in self._layers:
             if layer.constant.name in sampled:
                 self._add_sampling(layer.constant, sampled[layer.constant.name])
-            for name, reached in layer.sources:
-                train = trains.of(name)
-                # The kernel would run off their ends in silence.
-                assert train.shape[1:] == reached.shape
-                add_reached(train, reached, self._total(layer.constant, len(train)))
+            for source in layer.sources:
+                self._add(layer.constant, *trains.reaching(source))
 
     def _add_sampling(self, layer: LayerCounts, sampling: SamplingWork) -> None:
         done = sampling.of(layer)
-        totals = self._total(layer, len(done.spikes_by_timestep))
-        totals[0] += done.spikes_by_timestep
-        totals[1] += done.ac_by_timestep or 0
+        arrived = list(done.spikes_by_timestep)
+        self._add(layer, arrived, list(done.ac_by_timestep) or [0] * len(arrived))
         self._products[layer.name] = self._products.get(layer.name, 0) + done.mac
 
-    def _total(self, layer: LayerCounts, length: int) -> NDArray[np.int64]:
-        """Spikes and accumulations of each timestep so far: int64[2, timesteps]."""
-        assert length % self._timesteps == 0
-        if layer.name not in self._totals:
-            self._totals[layer.name] = np.zeros((2, length), np.int64)
-        total = self._totals[layer.name]
-        assert total.shape[1] == length
-        return total
+    def _add(self, layer: LayerCounts, arrived: list[int], accumulated: list[int]) -> None:
+        """Add spikes and accumulations of each timestep."""
+        assert len(arrived) % self._timesteps == 0
+        before = self._totals.get(layer.name)
+        if before is not None:
+            arrived = [a + b for a, b in zip(before[0], arrived, strict=True)]
+            accumulated = [a + b for a, b in zip(before[1], accumulated, strict=True)]
+        self._totals[layer.name] = arrived, accumulated
 
     def layers(self) -> tuple[LayerCounts, ...]:
         """Layer by layer, in execution order."""
@@ -248,8 +218,7 @@ class Work:
     def _layer(self, constant: LayerCounts) -> LayerCounts:
         """The constant part once per sample, and what its spikes did."""
         name, kind, samples = constant.name, constant.kind, self._samples
-        totals = self._totals.get(name)
-        arrived, accumulated = ((), ()) if totals is None else map(tuple, totals.tolist())
+        arrived, accumulated = map(tuple, self._totals.get(name, ((), ())))
         return LayerCounts(
             name,
             kind,

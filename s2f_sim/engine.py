@@ -2,15 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
 from s2f_deploy.ir.graph import Graph, Node
 from s2f_deploy.ops.constant import always_fires
-from s2f_sim.counting import RECOUNTED
 from s2f_sim.fusion import Step
 from s2f_sim.sampling import SamplingWork, sampling_work
+from s2f_sim.trains import RECOUNTED
 
 
 class Engine(Protocol):
@@ -70,7 +71,9 @@ class Walk:
             image: float32 of the input's shape.
             forced: counts that replace what these neurons hand on.
         """
-        dropped = _last_reads(self.engine.steps)
+        if self.engine not in _DROPPED:
+            _DROPPED[self.engine] = _last_reads(self.engine.steps)
+        dropped = _DROPPED[self.engine]
         values: dict[str, Any] = {
             node.name: self.engine.from_array(node, image) for node in self.graph.select("input")
         }
@@ -116,6 +119,10 @@ class Walk:
         read = [self.engine.to_array(self.graph.node(n), values[n]) for n in node.inputs[1:]]
         arrays = self.graph.arrays(node)
         self.sampled[node.name] = sampling_work(node, read, arrays, self.timesteps)
+
+
+# Of every step of an engine, the values that no later step reads.
+_DROPPED: WeakKeyDictionary[Engine, list[list[str]]] = WeakKeyDictionary()
 
 
 def _last_reads(steps: Sequence[Step]) -> list[list[str]]:

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from s2f_deploy.ir.graph import Graph, Node, TensorType
 from s2f_deploy.ops import evaluate
 from s2f_sim.attention import attend
-from s2f_sim.finishing import Finishing
+from s2f_sim.finishing import Finishing, finish_sums
 from s2f_sim.fusion import Step, fused_steps
 from s2f_sim.kernels.events import flat_window
-from s2f_sim.kernels.finish import Finish, finish_positions
+from s2f_sim.kernels.finish import Finish
 from s2f_sim.kernels.spike_counting import count_spikes
 from s2f_sim.layout import Layout, choose_layout
 from s2f_sim.pooling import pooled
@@ -28,9 +28,6 @@ from s2f_sim.upsampling import Upsampling
 from s2f_sim.workers import Workers
 
 ChooseLayout = Callable[[Node, TensorType, NDArray[Any]], Layout]
-
-# A rough speed of one core, only to judge whether a second thread pays.
-NEURONS_FIRED_PER_NS = 1.0
 
 
 class EventsEngine:
@@ -108,23 +105,16 @@ class EventsEngine:
             read = [value[now] for value in inputs] if several else inputs
             if synapse is not None:
                 synapse.accumulate(read[0], finish, self._workers)
+            elif node.op == "attention":
+                attend(node, read, finish, self._workers)
             else:
-                sums = attend(node, read, self._workers) if node.op == "attention" else read[0]
-                self._finish(sums.reshape(-1), finish)
+                finish_sums(read[0].reshape(-1), finish, self._workers)
 
         return self._finishing[node.name].run(other, timesteps, work)
 
     def _bias(self, node: Node) -> NDArray[Any] | None:
         synapse = self._synapses.get(node.name)
         return None if synapse is None else synapse.bias
-
-    def _finish(self, sums: NDArray[Any], finish: Finish) -> None:
-        """Of sums that are there already."""
-        self._workers.over_rows(
-            sums.size // finish.bias.shape[1],
-            lambda first, last: finish_positions(sums, finish, first, last),
-            sums.size / NEURONS_FIRED_PER_NS,
-        )
 
     def _value(self, node: Node, inputs: list[NDArray[Any]]) -> NDArray[Any]:
         """Of a node by itself."""

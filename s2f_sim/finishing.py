@@ -10,7 +10,11 @@ from s2f_deploy.ir.graph import Graph, Node, TensorType
 from s2f_deploy.ops.neuron import leak_shift
 from s2f_deploy.ops.real_time import extra_bits
 from s2f_sim.fusion import Step
-from s2f_sim.kernels.finish import OVERHANG, Finish, only_sums
+from s2f_sim.kernels.finish import OVERHANG, Finish, finish_positions, only_sums, patterns_of
+from s2f_sim.workers import Workers
+
+# A rough speed of one core, only to judge whether a second thread pays.
+NEURONS_FIRED_PER_NS = 1.0
 
 
 class Finishing:
@@ -43,6 +47,9 @@ class Finishing:
         )
         if step.neuron is not None:
             self._once = self._firing(step.neuron, graph.arrays(step.neuron))
+        # For as many timesteps as there are comparators, what nearly always is asked for.
+        levels = len(self._once.comparators)
+        self._usual = patterns_of(self._once._replace(timesteps=levels))
         self._sizes = output.steps, output.positions, output.channels
         self._membrane = None if step.membrane is None else _value_shape(step.membrane.output)
         self._fired = None if step.neuron is None else _value_shape(step.neuron.output)
@@ -102,6 +109,8 @@ class Finishing:
         counts = np.empty(steps * neurons + OVERHANG, np.uint8)
         spikes = np.empty((steps, timesteps, positions if self._fired else 0), np.int32)
         before, after = self._carried()
+        usual = timesteps == len(self._once.comparators)
+        patterns = self._usual if usual else self._once.patterns
         for now in range(steps):
             finish = self._once._replace(
                 timesteps=timesteps,
@@ -111,6 +120,7 @@ class Finishing:
                 spikes=spikes[now],
                 before=before,
                 after=after,
+                patterns=patterns,
             )
             work(now, finish)
             before, after = after, before
@@ -125,6 +135,15 @@ class Finishing:
             return self._once.before, self._once.after
         shape, dtype = self._sizes[1:], self._once.comparators.dtype
         return np.zeros(shape, dtype), np.empty(shape, dtype)
+
+
+def finish_sums(sums: NDArray[Any], finish: Finish, workers: Workers) -> None:
+    """Of sums T[P * C] that are there already."""
+    workers.over_rows(
+        sums.size // finish.bias.shape[1],
+        lambda first, last: finish_positions(sums, finish, first, last),
+        sums.size / NEURONS_FIRED_PER_NS,
+    )
 
 
 def _value_shape(output: TensorType) -> tuple[int, ...]:

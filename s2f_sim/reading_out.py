@@ -14,6 +14,8 @@ from s2f_deploy.ir.graph import Node
 from s2f_sim.kernels.reading_out import read_out_positions
 from s2f_sim.workers import Workers
 
+# Fewer are turned over by NumPy before a kernel would be loaded.
+_FEW = 1 << 16
 # A rough speed of one core, only to judge whether a second thread pays.
 ELEMENTS_PER_NS = 0.5
 
@@ -25,6 +27,10 @@ def read_out(node: Node, sums: Array, exponents: Array, workers: Workers) -> Arr
     steps, positions, channels = node.output.steps, node.output.positions, node.output.channels
     real = np.empty((steps, channels, positions), np.float32)
     powers = np.ldexp(np.ones(channels, np.float32), exponents)
+    if sums.size <= _FEW:
+        by_channel = sums.reshape(steps, positions, channels).transpose(0, 2, 1)
+        np.multiply(by_channel.astype(np.float32), powers[:, None], out=real)
+        return real.transpose(0, 2, 1).reshape(sums.shape)
     # Kernels are compiled for every order of memory that they meet.
     given = np.ascontiguousarray(sums).reshape(steps, positions, channels)
     for now, channels_first in zip(given, real, strict=True):

@@ -1,8 +1,8 @@
 """Products of spikes with what a network computes: rows are held, counts arrive as events.
 
-Every spike of a matrix of counts A adds a row of R to a row of A R. Attention does so twice for
-every head, B (A R), and both associations are the same work. q (kᵀ v): A = kᵀ, R = v, B = q.
-((q kᵀ) v)ᵀ = vᵀ (k qᵀ): A = k, R = qᵀ, B = vᵀ.
+Every spike of a matrix of counts A adds a row of R to a row of A R. Attention by its scores does so
+twice for every head, B (A R): ((q kᵀ) v)ᵀ = vᵀ (k qᵀ), so A = k, R = qᵀ, B = vᵀ. For q (kᵀ v) see
+`held_values`.
 """
 
 from dataclasses import dataclass
@@ -68,20 +68,6 @@ class Gathering:
         """T[heads, rows of the last side, width], a view."""
         sums = self.membranes[self.sides[-1, -1] :].reshape(heads, -1, self.lanes)
         return sums[:, :, :width]
-
-
-def values_first(
-    query: NDArray[Any], key: NDArray[Any], value: NDArray[Any], heads: int, dtype: DTypeLike
-) -> Gathering:
-    """Of counts q uint8[N, C], k uint8[M, C], v uint8[M, V], q (kᵀ v): [heads, N, V / heads]."""
-    (queries, channels), (tokens, outputs) = query.shape, value.shape
-    width, value_width = channels // heads, outputs // heads
-    sides = [
-        _Events(0, width * tokens, tokens, tokens, width),
-        _Events(key.size, width, channels, width, queries),
-    ]
-    rows = value.astype(dtype)
-    return _gathering([key.T, query], sides, rows, (value_width, outputs), value_width, heads)
 
 
 def scores_first(

@@ -10,7 +10,8 @@ from s2f_sim.kernels.aligned import aligned_zeros
 from s2f_sim.kernels.events import list_row
 from s2f_sim.kernels.finish import Finish, finish_row
 from s2f_sim.kernels.kernel import kernel, part
-from s2f_sim.kernels.patches import CHUNK_BYTES, LONGEST, add_patches, take_row
+from s2f_sim.kernels.patches import CHUNK_BYTES, LONGEST, add_patches
+from s2f_sim.kernels.ring_rows import take_row
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -14,6 +14,7 @@ from s2f_sim.kernels.spiking import LARGEST_COUNT, WINDOW, size_of, spiking
 _COMPRESS = f"llvm.x86.avx512.mask.compress.v{WINDOW}i8"
 _GROUP = 8
 _PIECE = 16
+_USUAL = 32
 _I8, _I32 = ir.IntType(8), ir.IntType(32)
 
 
@@ -56,11 +57,17 @@ def _append_compressed(builder: Any, operands: list[Any]) -> None:
     numbers, none = ir.Constant(window, list(range(WINDOW))), ir.Constant(window, None)
     packed = builder.call(compress, [numbers, none, builder.bitcast(mask, bits)])
     start = splat(builder, builder.trunc(base, _I32), _PIECE)
-    for first in range(0, WINDOW, _PIECE):
-        lanes = ir.Constant(ir.VectorType(_I32, _PIECE), list(range(first, first + _PIECE)))
-        piece = builder.shuffle_vector(packed, none, lanes)
-        listed = builder.add(builder.zext(piece, ir.VectorType(_I32, _PIECE)), start)
-        store_lanes(builder, listed, index, builder.add(at, I64(first)))
+
+    def pieces(begin: int, end: int) -> None:
+        for first in range(begin, end, _PIECE):
+            lanes = ir.Constant(ir.VectorType(_I32, _PIECE), list(range(first, first + _PIECE)))
+            piece = builder.shuffle_vector(packed, none, lanes)
+            listed = builder.add(builder.zext(piece, ir.VectorType(_I32, _PIECE)), start)
+            store_lanes(builder, listed, index, builder.add(at, I64(first)))
+
+    pieces(0, _USUAL)
+    with builder.if_then(builder.icmp_signed(">", builder.ctpop(mask), I64(_USUAL))):
+        pieces(_USUAL, WINDOW)
 
 
 def _append_intrinsic(_: Any, index: Any, at: Any, mask: Any, base: Any, table: Any) -> Any:

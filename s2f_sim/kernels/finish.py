@@ -5,6 +5,7 @@ firing: every sum is touched once. A membrane's count is the number of comparato
 membrane reaches none.
 """
 
+from math import gcd
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,12 +13,16 @@ from numba import types
 from numpy.typing import NDArray
 
 from s2f_sim.kernels.finishing_ir import RowEmitter
+from s2f_sim.kernels.finishing_windows import COMPARATORS, USUAL_LEVELS, WindowEmitter
 from s2f_sim.kernels.kernel import kernel, vector_ir
-from s2f_sim.kernels.lanes import members, pointers
+from s2f_sim.kernels.lanes import I64, members, pointers
 from s2f_sim.kernels.spiking import WINDOW
 
 OVERHANG = WINDOW
 """Counts by which `Finish.counts` is longer than there are neurons: they are read in windows."""
+
+_LONGEST_PATTERN = 4096
+_LANE_BYTES = 4
 
 
 class Finish(NamedTuple):
@@ -44,6 +49,7 @@ class Finish(NamedTuple):
         spikes: out, int32[K, P]; row d - 1 counts a position's neurons with ``n >= d``.
         before: W[P, C], what the last real timestep left; empty if nothing is remembered.
         after: out, W[P, C], what this one leaves.
+        patterns: T[7, period * C], see `patterns_of`; empty where they do not serve.
     """
 
     bias: NDArray[Any]
@@ -61,6 +67,26 @@ class Finish(NamedTuple):
     spikes: NDArray[np.int32]
     before: NDArray[Any]
     after: NDArray[Any]
+    patterns: NDArray[Any]
+
+
+def patterns_of(finish: Finish) -> NDArray[Any]:
+    """What belongs to a channel, again and again until it fills whole windows.
+
+    Bias, scale, other scale and four comparators, for sums that are fired by so many in as many
+    timesteps; nothing if there is a rest to remember, or if the pattern would be long.
+    """
+    channels = finish.bias.shape[1]
+    times = WINDOW // gcd(channels, WINDOW)
+    usual = len(finish.comparators) == finish.timesteps == USUAL_LEVELS
+    same = finish.comparators.dtype == finish.bias.dtype and finish.bias.itemsize == _LANE_BYTES
+    if not usual or not same or finish.one_count.size or times * channels > _LONGEST_PATTERN:
+        return finish.bias[:0]
+    ones = np.ones(channels, finish.bias.dtype)
+    scales = (finish.scale, finish.other_scale) if finish.scaled else (ones, ones)
+    rows = np.stack([finish.bias[0], *scales, *finish.comparators])
+    assert len(rows) == COMPARATORS + USUAL_LEVELS
+    return np.tile(rows, times)
 
 
 def only_sums(bias: NDArray[Any], membrane: NDArray[Any]) -> Finish:
@@ -82,6 +108,7 @@ def only_sums(bias: NDArray[Any], membrane: NDArray[Any]) -> Finish:
         spikes=np.empty((0, 0), np.int32),
         before=none,
         after=none,
+        patterns=none,
     )
 
 
@@ -91,7 +118,13 @@ def _finish_row_intrinsic(
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         tile, *place, value = pointers(context, builder, signature, args)
         fields = members(context, builder, signature.args[-1], value)
-        RowEmitter(builder, tile, fields).emit(*place)
+        usual = builder.icmp_signed(">", fields["patterns"].nitems, I64(0))
+        *_, features = context.codegen().magic_tuple()
+        with builder.if_else(usual) as (windows, rows):
+            with windows:
+                WindowEmitter(builder, tile, fields, features).emit(*place)
+            with rows:
+                RowEmitter(builder, tile, fields).emit(*place)
         return context.get_dummy_value()
 
     return types.void(tile, tile_at, first, positions, finish), codegen

@@ -1,4 +1,4 @@
-"""The vector IR of `finish.finish_row`: what becomes of the sums of a row of positions."""
+"""The vector IR of `finish.finish_row` for any neuron: position by position."""
 
 from functools import partial
 from typing import Any
@@ -22,7 +22,6 @@ from s2f_sim.kernels.lanes import (
 from s2f_sim.kernels.spiking import LARGEST_COUNT, WINDOW, emit_first, emit_reached
 
 LANES = 16
-_USUAL_LEVELS = 4
 _I8, _I32 = ir.IntType(8), ir.IntType(32)
 
 
@@ -50,10 +49,6 @@ class RowEmitter:
         builder, channels = self._builder, self._channels
         shared = builder.icmp_signed("==", extent(builder, self._finish["bias"], 0), I64(1))
         few = builder.icmp_signed("<", channels, I64(LANES))
-        more = [self._finish["scaled"], self._finish["added"], self._kept, self._remembers]
-        usual = builder.icmp_signed("==", self._levels, I64(_USUAL_LEVELS))
-        for one in more:
-            usual = builder.and_(usual, builder.not_(one))
 
         def position(number: Any, held: list[Any]) -> list[Any]:
             own = builder.mul(builder.add(first, number), channels)
@@ -62,12 +57,8 @@ class RowEmitter:
             with builder.if_else(few) as (narrow, wide):
                 with narrow:
                     self._blocks(1, partial(self._finished, sums, bias, own))
-                # Most neurons fire the sums of one layer as they are: no branches, then.
-                with wide, builder.if_else(usual) as (alone, other):
-                    with alone:
-                        self._blocks(LANES, partial(self._fired_alone, sums, bias, own))
-                    with other:
-                        self._blocks(LANES, partial(self._finished, sums, bias, own))
+                with wide:
+                    self._blocks(LANES, partial(self._finished, sums, bias, own))
             with builder.if_then(self._fires):
                 self._count(builder.add(first, number), own)
             return held
@@ -94,13 +85,6 @@ class RowEmitter:
         builder = self._builder
         value = load_lanes(builder, self._tile, builder.add(sums, c), lanes)
         return add(builder, value, self._lanes("bias", builder.add(bias, c), lanes))
-
-    def _fired_alone(self, sums: Any, bias: Any, own: Any, c: Any, lanes: int) -> None:
-        """Emit sums of the usual D that nothing is added to and nobody reads."""
-        value = self._widened(self._sums(sums, bias, c, lanes))
-        none = zeros(_I32, lanes)
-        (count,) = self._ask(value, c, _USUAL_LEVELS, I64(0), [none])
-        self._store_count(count, own, c)
 
     def _finished(self, sums: Any, bias: Any, own: Any, c: Any, lanes: int) -> None:
         """Emit whatever the sums of some lanes may become."""

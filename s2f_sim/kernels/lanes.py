@@ -10,6 +10,7 @@ from llvmlite import ir
 from numba import types
 
 I64 = ir.IntType(64)
+_I32 = ir.IntType(32)
 Body = Callable[[Any, list[Any]], list[Any]]
 
 
@@ -34,6 +35,11 @@ def members(context: Any, builder: Any, kind: Any, value: Any) -> dict[str, Any]
     return found
 
 
+def element_bytes(element: Any) -> int:
+    """Size of an integer or of a float32."""
+    return 4 if isinstance(element, ir.FloatType) else int(element.width) // 8
+
+
 def extent(builder: Any, array: Any, axis: int) -> Any:
     """How long an array is along one axis, of its struct."""
     return builder.extract_value(array.shape, axis)
@@ -52,6 +58,62 @@ def load_lanes(builder: Any, pointer: Any, at: Any, lanes: int) -> Any:
 def store_lanes(builder: Any, value: Any, pointer: Any, at: Any) -> None:
     """Store a vector at element ``at``, wherever it lies."""
     builder.store(value, _vector_at(builder, pointer, at, value.type.count), align=1)
+
+
+def _first_lanes(builder: Any, few: Any, lanes: int) -> Any:
+    """Which lanes are below ``few``."""
+    numbers = ir.Constant(ir.VectorType(I64, lanes), list(range(lanes)))
+    return builder.icmp_signed("<", numbers, splat(builder, few, lanes))
+
+
+def load_some(builder: Any, pointer: Any, at: Any, lanes: int, few: Any) -> Any:
+    """`load_lanes` that reads the first ``few`` elements only, if it is not None."""
+    if few is None:
+        return load_lanes(builder, pointer, at, lanes)
+    vector, mask = zeros(pointer.type.pointee, lanes), _first_lanes(builder, few, lanes)
+    place = _vector_at(builder, pointer, at, lanes)
+    types = [place.type, _I32, mask.type, vector.type]
+    name = f"llvm.masked.load.{_kind_name(vector.type)}.p0"
+    load = declared(builder, ir.FunctionType(vector.type, types), name)
+    return builder.call(load, [place, _I32(1), mask, vector])
+
+
+def store_some(builder: Any, value: Any, pointer: Any, at: Any, few: Any) -> None:
+    """`store_lanes` of the first ``few`` lanes only, if it is not None."""
+    if few is None:
+        store_lanes(builder, value, pointer, at)
+    else:
+        mask = _first_lanes(builder, few, value.type.count)
+        store_masked(builder, value, pointer, at, mask)
+
+
+def store_masked(builder: Any, value: Any, pointer: Any, at: Any, mask: Any) -> None:
+    """`store_lanes` of the lanes that are set in a mask."""
+    place = _vector_at(builder, pointer, at, value.type.count)
+    types = [value.type, place.type, _I32, mask.type]
+    name = f"llvm.masked.store.{_kind_name(value.type)}.p0"
+    store = declared(builder, ir.FunctionType(ir.VoidType(), types), name)
+    builder.call(store, [value, place, _I32(1), mask])
+
+
+def gather_lanes(builder: Any, pointer: Any, at: Any, element: Any) -> Any:
+    """Load one element of a type from each of the addresses, counted in those of the pointer."""
+    lanes = at.type.count
+    vector, itemsize = ir.VectorType(element, lanes), element_bytes(pointer.type.pointee)
+    start = splat(builder, builder.ptrtoint(pointer, I64), lanes)
+    places = builder.add(start, builder.mul(at, splat(builder, I64(itemsize), lanes)))
+    places = builder.inttoptr(places, ir.VectorType(element.as_pointer(), lanes))
+    mask = ir.Constant(ir.VectorType(ir.IntType(1), lanes), [1] * lanes)
+    types = [places.type, _I32, mask.type, vector]
+    name = f"llvm.masked.gather.{_kind_name(vector)}.v{lanes}p0"
+    gather = declared(builder, ir.FunctionType(vector, types), name)
+    return builder.call(gather, [places, _I32(1), mask, ir.Constant(vector, None)])
+
+
+def _kind_name(vector: Any) -> str:
+    element = vector.element
+    bits = f"i{element.width}" if isinstance(element, ir.IntType) else "f32"
+    return f"v{vector.count}{bits}"
 
 
 def declared(builder: Any, kind: Any, name: str) -> Any:

@@ -8,12 +8,20 @@ wherever it lies, and patches for every rotation of the ring are made once per n
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import types
 from numpy.typing import NDArray
 
 from s2f_sim.kernels.kernel import vector_ir
-from s2f_sim.kernels.lanes import I64, add, load_lanes, loop, pointers, store_lanes, switch
+from s2f_sim.kernels.lanes import (
+    I64,
+    add,
+    element_bytes,
+    load_lanes,
+    loop,
+    pointers,
+    store_lanes,
+    switch,
+)
 
 CHUNK_BYTES = 64
 LONGEST = 4
@@ -24,8 +32,7 @@ def _emit_patches(builder: Any, operands: list[Any], chunks: int) -> None:
     """Emit `add_patches` for patches of ``chunks`` chunks, or of any number if it is 0."""
     index, begin, end, channel, table, base, patch, scratch, at, pitch = operands
     lane = scratch.type.pointee
-    size_bytes = 4 if isinstance(lane, ir.FloatType) else lane.width // 8
-    lanes = CHUNK_BYTES // size_bytes
+    lanes = CHUNK_BYTES // element_bytes(lane)
 
     def chunk(source: Any, target: Any) -> None:
         held = load_lanes(builder, scratch, target, lanes)
@@ -124,93 +131,3 @@ def add_patches_loop(
 
 
 add_patches = vector_ir(_add_patches_intrinsic, twin=add_patches_loop)
-
-
-def _take_row_intrinsic(
-    _: Any,
-    scratch: Any,
-    pitch: Any,
-    lane: Any,
-    ring: Any,
-    before: Any,
-    columns: Any,
-    reached: Any,
-    channels: Any,
-    tile: Any,
-) -> Any:
-    signature = types.void(scratch, pitch, lane, ring, before, columns, reached, channels, tile)
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        scratch, pitch, lane, ring, before, columns, reached, channels, tile = pointers(
-            context, builder, signature, args
-        )
-        nothing, wide = ir.Constant(scratch.type.pointee, 0), tile.type.pointee
-        inside = builder.add(before, columns)
-
-        def channel(number: Any, held: list[Any]) -> list[Any]:
-            first = builder.add(builder.mul(number, pitch), lane)
-
-            def slot(column: Any) -> Any:
-                return builder.gep(scratch, [builder.add(first, builder.mul(column, ring))])
-
-            def drop(column: Any, held: list[Any]) -> list[Any]:
-                builder.store(nothing, slot(column))
-                return held
-
-            def take(column: Any, held: list[Any]) -> list[Any]:
-                place = slot(column)
-                value = builder.load(place)
-                if value.type != wide:
-                    value = builder.sext(value, wide)
-                at = builder.mul(builder.sub(column, before), channels)
-                builder.store(value, builder.gep(tile, [builder.add(at, number)]))
-                builder.store(nothing, place)
-                return held
-
-            loop(builder, I64(0), before, 1, [], drop)
-            loop(builder, before, inside, 1, [], take)
-            loop(builder, inside, reached, 1, [], drop)
-            return held
-
-        loop(builder, I64(0), channels, 1, [], channel)
-        return context.get_dummy_value()
-
-    return signature, codegen
-
-
-def take_row_loop(
-    scratch: NDArray[Any],
-    pitch: int,
-    lane: int,
-    ring: int,
-    before: int,
-    columns: int,
-    reached: int,
-    channels: int,
-    tile: NDArray[Any],
-) -> None:
-    """Plain twin: move one output row from its lane of the ring, and leave zeros.
-
-    Outputs beyond either border are never read, but must not overflow.
-
-    Args:
-        scratch: flat membranes, channel by channel, column by column, of ``ring`` rows each.
-        pitch: elements from one channel to the next.
-        lane: of the row.
-        ring: rows of a column.
-        before: columns left of the first output.
-        columns: outputs of a row.
-        reached: columns that spikes can reach.
-        channels: how many.
-        tile: out, flat T[columns * channels].
-    """
-    for channel in range(channels):
-        first = channel * pitch + lane
-        assert first + max(reached - 1, before + columns - 1) * ring < (channel + 1) * pitch
-        for column in range(columns):
-            tile[column * channels + channel] = scratch[first + (before + column) * ring]
-        for column in range(max(reached, before + columns)):
-            scratch[first + column * ring] = 0
-
-
-take_row = vector_ir(_take_row_intrinsic, twin=take_row_loop)

@@ -27,6 +27,21 @@ def count_spikes(flat: NDArray[Any], channels: int, spikes: NDArray[Any]) -> Non
 
 
 @kernel
+def sum_spikes(spikes: NDArray[Any], sums: NDArray[Any]) -> None:
+    """Write how many spikes there are in each timestep.
+
+    Args:
+        spikes: int32[K, P].
+        sums: out, int64[K].
+    """
+    for timestep in range(spikes.shape[0]):
+        arrived = 0
+        for position in range(spikes.shape[1]):
+            arrived += int(spikes[timestep, position])
+        sums[timestep] = arrived
+
+
+@kernel
 def add_reached(spikes: NDArray[Any], reached: NDArray[Any], totals: NDArray[Any]) -> None:
     """Add up spikes, and the synapses they reach.
 

@@ -15,6 +15,7 @@ from s2f_sim.workers import Workers
 
 @pytest.mark.parametrize("dtype", [np.int32, np.int64])
 @pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("few", [0, 1 << 16])
 @given(
     steps=st.sampled_from([1, 1, 3]),
     channels=st.integers(1, 40),
@@ -25,6 +26,7 @@ from s2f_sim.workers import Workers
 def test_equals_its_definition_bit_for_bit(
     dtype: type[np.signedinteger],
     threads: int,
+    few: int,
     steps: int,
     channels: int,
     plane: tuple[int, int],
@@ -40,6 +42,7 @@ def test_equals_its_definition_bit_for_bit(
     node = Node("real", "read_out", ("x",), (), output, "")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("s2f_sim.workers.WORTHWHILE_NS", 0)
+        patch.setattr("s2f_sim.reading_out._FEW", few)
         real = read_out(node, sums, array, Workers(threads))
     by_step = np.moveaxis(sums.reshape(steps, *plane, channels), -1, 1)
     expected = np.stack([dense_read_out(node, [now], [array]) for now in by_step])

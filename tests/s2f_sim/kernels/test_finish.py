@@ -7,17 +7,17 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from s2f_sim.kernels.finish import OVERHANG, finish_positions, only_sums
+from s2f_sim.kernels.finish import OVERHANG, finish_positions, only_sums, patterns_of
 
 KINDS = [np.float32, np.int32, np.int64]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(
-    positions=st.integers(1, 6),
-    channels=st.integers(1, 70),
-    levels=st.integers(0, 9),
-    timesteps=st.integers(1, 10),
+    positions=st.integers(1, 20),
+    channels=st.integers(1, 70) | st.sampled_from([96, 192, 4160]),
+    levels=st.just(4) | st.integers(0, 9),
+    timesteps=st.just(4) | st.integers(1, 10),
     mapped=st.booleans(),
     scaled=st.booleans(),
     added=st.booleans(),
@@ -25,6 +25,9 @@ KINDS = [np.float32, np.int32, np.int64]
     seed=st.integers(0, 2**16),
 )
 @example(3, 33, 4, 4, False, True, True, True, 0)
+@example(19, 24, 4, 4, False, False, False, False, 0)
+@example(9, 48, 4, 4, True, False, False, False, 0)
+@example(3, 64, 4, 4, False, True, False, False, 0)
 @example(2, 20, 3, 260, False, False, False, False, 0)
 def test_finished_sums_are_what_the_graph_says(
     kind: Any,
@@ -61,6 +64,9 @@ def test_finished_sums_are_what_the_graph_says(
         counts=counts,
         spikes=np.zeros((timesteps, positions if levels else 0), np.int32),
     )
+    finish = finish._replace(patterns=patterns_of(finish))
+    usual = levels == timesteps == 4 and kind != np.int64 and channels <= 4096
+    assert (finish.patterns.size > 0) == usual
     expected = (sums + bias) * scale + (other * other_scale if added else 0)
     cut = positions // 2
     flat = sums.reshape(-1)

@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from s2f_sim.kernels.events import flat_window
-from s2f_sim.kernels.spike_counting import add_reached, count_spikes
+from s2f_sim.kernels.spike_counting import add_reached, count_spikes, sum_spikes
 
 
 @given(
@@ -35,3 +35,10 @@ def test_synapses_reached_are_counted_per_timestep() -> None:
     totals = np.ones((2, 4), np.int64)
     add_reached(spikes, reached, totals)
     np.testing.assert_array_equal(totals, np.stack([spikes.sum(1), spikes @ reached]) + 1)
+
+
+def test_spikes_are_counted_per_timestep() -> None:
+    spikes = np.random.default_rng(0).integers(0, 2**30, (4, 30)).astype(np.int32)
+    sums = np.ones(4, np.int64)
+    sum_spikes(spikes, sums)
+    np.testing.assert_array_equal(sums, spikes.sum(1, np.int64))
