@@ -88,7 +88,10 @@ def _single(node: Node) -> Step:
 
 
 class _Fusion:
-    """Grows steps; ``done`` are the nodes that have become part of one."""
+    """Grows steps; ``done`` are the nodes that have become part of one.
+
+    ``order`` says when a value is there: with the first node of the step that gives it.
+    """
 
     def __init__(self, graph: Graph) -> None:
         self.consumers: Mapping[str, Sequence[Node]] = graph.consumers()
@@ -102,6 +105,7 @@ class _Fusion:
         while (following := self._next(step, at)) is not None:
             step, at = following
             self.done.add(at.name)
+            self.order[at.name] = self.order[node.name]
         neurons = [one for one in self.consumers[at.name] if one.op == "integrate_fire"]
         neuron = neurons[0] if neurons else None
         if neuron is not None:

@@ -1,5 +1,6 @@
 """The host tail: an ONNX subgraph behind the last synapse, run by ONNX Runtime."""
 
+from functools import lru_cache
 from typing import Any
 
 from numpy.typing import NDArray
@@ -27,14 +28,7 @@ def dense(node: Node, inputs: Arrays, params: Arrays) -> NDArray[Any]:
 
 
 def _run(node: Node, inputs: Arrays, params: Arrays) -> NDArray[Any]:
-    import onnxruntime  # noqa: PLC0415 (half a second that most graphs never need)
-
-    options = onnxruntime.SessionOptions()
-    # It raises what it would log.
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(
-        params[0].tobytes(), options, providers=["CPUExecutionProvider"], enable_fallback=0
-    )
+    session = _session(params[0].tobytes())
     feeds = {
         wanted.name: value[None].astype("float32", copy=False).reshape(wanted.shape)
         for wanted, value in zip(session.get_inputs(), inputs, strict=True)
@@ -42,6 +36,21 @@ def _run(node: Node, inputs: Arrays, params: Arrays) -> NDArray[Any]:
     (result,) = session.run(None, feeds)
     batchless: NDArray[Any] = result.reshape(node.output.shape)
     return batchless
+
+
+@lru_cache(maxsize=1)
+def _session(content: bytes) -> Any:
+    """ONNX Runtime on a subgraph; kept with its memory, which takes longer to get than to use."""
+    import onnxruntime  # noqa: PLC0415 (half a second that most graphs never need)
+
+    options = onnxruntime.SessionOptions()
+    # It raises what it would log.
+    options.log_severity_level = 4
+    # Its threads would otherwise take the cores from the spikes of the next image.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(
+        content, options, providers=["CPUExecutionProvider"], enable_fallback=0
+    )
 
 
 HOST = Op("host", EVERY_LEVEL, same_as_declared, dense)

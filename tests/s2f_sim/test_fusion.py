@@ -10,7 +10,7 @@ import s2f_deploy
 from s2f_deploy import Graph
 from s2f_deploy.ir.graph import DType, Level, Node, TensorType
 from s2f_sim.events import EventsEngine
-from s2f_sim.fusion import fused_steps, single_steps
+from s2f_sim.fusion import Residual, fused_steps, single_steps
 from s2f_sim.layout import Layout, choose_layout
 from s2f_sim.simulator import Simulator
 
@@ -55,6 +55,8 @@ FORCED: list[dict[str, Any]] = [
     {"cache_bytes": 1 << 30},
     {"rows": "convolution"},
     {"convolution": "grouped"},
+    {"depthwise": "masked"},
+    {"depthwise": "grouped", "masked": "depthwise"},
 ]
 
 
@@ -108,6 +110,27 @@ def test_a_sum_of_two_shifted_branches_reads_what_is_handed_on() -> None:
         assert set(step.reads) <= given
         given |= {one.name for one in (step.membrane, step.neuron) if one is not None}
     assert "fired" in given
+
+
+def test_a_shift_that_is_already_done_keeps_no_sum_apart() -> None:
+    whole, spikes = TensorType((4,), DType.INT32), TensorType((4,), DType.COUNT, 2)
+
+    def node(name: str, op: str, inputs: str, output: TensorType) -> Node:
+        return Node(name, op, (inputs,) if inputs else (), (), output, "")
+
+    nodes = (
+        node("counts", "input", "", spikes),
+        node("one", "event_linear", "counts", whole),
+        node("two", "event_linear", "counts", whole),
+        # Listed behind what is added to it, but done with the layer that it shifts.
+        node("one shifted", "align", "one", whole),
+        Node("sum", "add", ("one shifted", "two"), (), whole, ""),
+        node("fired", "integrate_fire", "sum", spikes),
+    )
+    one, two = fused_steps(Graph("branches", Level.EVENT, nodes, {}), {"one", "two"})
+    assert (one.node.name, one.membrane, one.neuron) == ("one", nodes[3], None)
+    assert two.residual == Residual("one shifted", None)
+    assert (two.node.name, two.membrane, two.neuron) == ("two", None, nodes[5])
 
 
 def test_what_only_shows_a_population_under_another_name_is_not_done() -> None:
