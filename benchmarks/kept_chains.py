@@ -15,8 +15,10 @@ from typing import Any
 
 import s2f_deploy
 import s2f_models
+from s2f_deploy.passes.merge_convolutions import Chains
 from s2f_sim.published_rates import energy_of_rates, read_rates
 
+VARIANTS: dict[str, Chains] = {"folded": "none", "kept": "all"}
 RATES = Path(__file__).with_name("spike_yolo_23m_rates.csv")
 
 
@@ -33,7 +35,7 @@ def main() -> None:
         onnx = Path(folder) / "network.onnx"
         shape = model.config.input_shape(options.side, options.side)
         s2f_deploy.export_onnx(model, shape, onnx, "detections")
-        for name, kept in (("folded", False), ("kept", True)):
+        for name, kept in VARIANTS.items():
             graph = s2f_deploy.lower(onnx, keep_chains=kept)
             bill = energy_of_rates(graph, read_rates(RATES))
             layers = list(graph.select("conv2d", "event_conv2d", "linear", "event_linear"))

@@ -1,11 +1,11 @@
 """The headline network at its published size: Spike2Former, ADE20K, 512 x 512.
 
     python benchmarks/spike2former_ade20k.py [--network spike2former_ade20k_v3] [--images DIR]
-        [--samples 2] [--side 512] [--folder DIR] [--json FILE]
+        [--samples 2] [--side 512] [--variants folded separable] [--folder DIR] [--json FILE]
 
 Spike2Former with random weights whose norms are scaled until the neuron layers emit a mean count of
-0.4. Lowered with int8 weights and offsets on a grid of 1/256 pixel, once with chains of
-convolutions folded into dense kernels and once with them kept, then:
+0.4. Lowered with int8 weights and offsets on a grid of 1/256 pixel, with all chains of convolutions
+folded into dense kernels, with those kept that begin with a depthwise one, or with all kept; then:
 
 - every spike and output bit against ONNX Runtime's run of the deployed network;
 - time against ONNX Runtime (float32) in turns, both with and without the host's tail, and peak
@@ -38,6 +38,7 @@ import s2f_deploy
 import s2f_models
 import s2f_sim
 from s2f_deploy.ir.graph import Graph
+from s2f_deploy.passes.merge_convolutions import Chains
 from s2f_deploy.passes.pipeline import float_network
 from s2f_models.segmentation import PixelClassifier
 from s2f_sim.dataset import evenly, sample_files
@@ -62,7 +63,7 @@ from whole_networks import peak_megabytes
 
 GAIN, COARSE_ROUNDS, FINE_ROUNDS = 2.0, 16, 6
 MEAN_COUNT, OFFSET_BITS = 0.4, 8
-VARIANTS = {"folded": False, "kept": True}
+VARIANTS: dict[str, Chains] = {"folded": "none", "separable": "separable", "kept": "all"}
 Image = NDArray[np.float32]
 
 
@@ -202,6 +203,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=512)
     parser.add_argument("--samples", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
     parser.add_argument("--folder", type=Path, metavar="DIR")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
@@ -214,25 +216,26 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         files = Files(options.folder or Path(temporary))
         files.folder.mkdir(exist_ok=True)
-        document = measure(options.network, images, files, options.repeats)
+        document = measure(options, images, files)
     if options.json:
         options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     if not all(found["equivalent"] for found in document["verified"].values()):
         sys.exit("NOT equal")
 
 
-def measure(network: str, images: list[Image], files: Files, repeats: int) -> dict[str, Any]:
+def measure(options: argparse.Namespace, images: list[Image], files: Files) -> dict[str, Any]:
     """Everything, printed on the way."""
+    network: str = options.network
     making = {"export": made(files.onnx, export, network, images[0], files)}
     np.save(files.folder / "image.npy", images[0])
     found: dict[str, Any] = {"network": network, "published_mean": {}}
     found |= {"verified": {}, "simulating_mb": {}, "time": {}}
     works, products = {}, {}
-    for variant in VARIANTS:
+    for variant in options.variants:
         artefact = files.artefact(variant)
         making[variant] = made(artefact, lower, images[0], files, variant)
         proof = files.folder / f"{variant}.verified.json"
-        # The folded one is what is deployed; of the other, one image is enough.
+        # The folded one is what is deployed; of the others, one image is enough.
         shown = images if variant == "folded" else images[:1]
         making[f"verify {variant}"] = made(proof, verified, artefact, shown, proof)
         report = json.loads(proof.read_text(encoding="utf-8"))
@@ -244,10 +247,10 @@ def measure(network: str, images: list[Image], files: Files, repeats: int) -> di
         run = Simulator(graph, threads=1).run(images[0])
         works[variant], products[variant] = by_part(run), left_products(run)
         found["published_mean"][variant] = at_published_mean(graph)
-        if variant == "folded":
+        if variant == options.variants[0]:
             found["mean_count"] = float(np.mean([c.mean() for c in run.counts.values()]))
             found["populations"] = len(run.counts)
-        found["time"][variant] = timed(graph, files.onnx, images[0], repeats)
+        found["time"][variant] = timed(graph, files.onnx, images[0], options.repeats)
     census = dense_macs(float_network(files.onnx.read_bytes(), network))
     show_parts(network, census, works)
     for variant, rows in products.items():

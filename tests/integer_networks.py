@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import onnx
@@ -11,6 +11,7 @@ from integer_builder import ExtremeBuilder, IntegerBuilder
 from numpy.typing import NDArray
 
 from s2f_deploy.ir.graph import Graph
+from s2f_deploy.passes.merge_convolutions import Chains
 from s2f_deploy.passes.pipeline import Arithmetic, lower_content
 
 LARGEST_COUNT = 15
@@ -25,15 +26,14 @@ class IntegerCase:
     arithmetic: Arithmetic
     calibration: NDArray[np.float32] | None
     layers: tuple[tuple[str, Arithmetic], ...]
-    keep_chains: bool = False
+    keep_chains: Chains = "none"
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         """What Hypothesis shows of a failing case."""
         del cycle
         operators = [node.op_type for node in onnx.load_from_string(self.onnx).graph.node]
         shape = list(self.samples.shape)
-        chains = "chains kept, " if self.keep_chains else ""
-        how = f"{chains}{self.arithmetic} {dict(self.layers)}"
+        how = f"chains kept: {self.keep_chains}, {self.arithmetic} {dict(self.layers)}"
         printer.text(f"{how} on {shape}: {', '.join(operators)}")
 
     def lowered(self) -> Graph:
@@ -108,7 +108,8 @@ def over_tokens(draw: st.DrawFn, builder: IntegerBuilder, fired: str) -> str:
 def chain(draw: st.DrawFn, builder: IntegerBuilder, fired: str) -> str:
     """Convolutions without a neuron between them: norms, padding and depthwise kernels."""
     width = builder.shapes[fired][0]
-    kind = draw(st.sampled_from([builder.separable, builder.repeated]))
+    kinds = [builder.separable, builder.repeated, builder.depthwise_first]
+    kind = draw(st.sampled_from(kinds))
     return kind(fired, width)
 
 
@@ -286,7 +287,7 @@ def integer_networks(draw: st.DrawFn) -> IntegerCase:
         arithmetic,
         images(rng, 2, image) if calibrated else None,
         (("nt?", other),) if draw(st.booleans()) else (),
-        draw(st.booleans()),
+        draw(st.sampled_from(get_args(Chains))),
     )
 
 

@@ -164,6 +164,13 @@ class NetworkBuilder:
         y = self.normalised(self.padded(self.conv(fired, width, 1, 1, 0, 1)))
         return self.normalised(self.conv(self.conv(y, width, 3, 1, 0, width), outputs, 1, 1, 0, 1))
 
+    def depthwise_first(self, fired: str, outputs: int) -> str:
+        """Depthwise 3x3, 1x1, norm: no neuron between."""
+        width = self.shapes[fired][0]
+        return self.normalised(
+            self.conv(self.conv(fired, width, 3, 1, 1, width), outputs, 1, 1, 0, 1)
+        )
+
     def pyramid(self, current: str) -> str:
         """A current and what pooling makes of it, once and twice, as one neuron reads them."""
         first = self.max_pooled(current, 5, 1, 2)

@@ -1,6 +1,6 @@
 """Random small networks of several real timesteps, as ONNX."""
 
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from hypothesis import strategies as st
@@ -9,6 +9,7 @@ from integer_networks import IntegerCase, images
 from numpy.typing import NDArray
 
 from s2f_deploy.frontend.integer_fire import operator
+from s2f_deploy.passes.merge_convolutions import Chains
 
 
 class TimedBuilder(IntegerBuilder):
@@ -107,5 +108,5 @@ def timed_networks(draw: st.DrawFn) -> IntegerCase:
         draw(st.sampled_from(["int8", "int16"])),
         images(rng, 2, image) if draw(st.booleans()) else None,
         (),
-        draw(st.booleans()),
+        draw(st.sampled_from(get_args(Chains))),
     )

@@ -1,33 +1,24 @@
-"""Spike2Former as events: the official code's counts, and every bit with integer weights."""
+"""Spike2Former as events: every bit with integer weights, whichever chains are kept."""
 
-import hashlib
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 from deployed_runs import differences, run_deployed
 from golden_weights import golden_image
 from numpy.typing import NDArray
-from spike2former_golden import TINY, fill, let_fire, read_record, recorded_config
+from spike2former_golden import TINY, let_fire
 
 import s2f_deploy
 from s2f_deploy import Graph
+from s2f_deploy.passes.merge_convolutions import Chains
 from s2f_models import Spike2Former
 from s2f_sim import Simulator, verify
-from s2f_sim.shown_counts import shown_counts
 
 SIZE = (32, 48)
-# Recorded for all stages of the decoder at once; inference needs the last one.
-OF_ALL_STAGES = {
-    "decode_head.decoder_out_spike",
-    "decode_head.shortcut_conv_spike",
-    "decode_head.mask_embed.spike1",
-    "decode_head.mask_embed.spike2",
-    "decode_head.mask_embed_spike",
-}
 
 
 def exported(model: Spike2Former, shape: tuple[int, ...], folder: Path) -> Path:
@@ -47,33 +38,6 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def image(seed: int) -> NDArray[np.float32]:
     return golden_image((1, 3, *SIZE), seed).astype(np.float32)
-
-
-def digests(counts: NDArray[Any]) -> set[str]:
-    """As the golden record has them; tokens may lie in rows or in columns."""
-    layouts = [counts, counts.T] if counts.ndim == 2 else [counts]
-    return {
-        hashlib.sha256(np.ascontiguousarray(x, np.uint8).tobytes()).hexdigest()[:32]
-        for x in layouts
-    }
-
-
-def test_every_count_is_the_official_codes(tmp_path: Path) -> None:
-    record = read_record("v2_d4")
-    model = recorded_config(record).build()
-    fill(model, record)
-    shape = tuple(record["input"]["shape"])
-    graph = s2f_deploy.lower(exported(model, shape, tmp_path))
-    x = golden_image(shape, record["input"]["seed"]).astype(np.float32)
-    run = Simulator(graph, threads=1).run(x)
-    shown = shown_counts(graph, {name: counts[0] for name, counts in run.counts.items()})
-    recorded = {name: digest for name, _, digest in record["neurons"]}
-    assert recorded.keys() <= shown.keys()
-    wrong = {name for name, digest in recorded.items() if digest not in digests(shown[name])}
-    assert wrong == OF_ALL_STAGES
-    report = verify(graph, [x])
-    assert report.equivalent
-    assert not report.mismatches
 
 
 def test_what_multiplies_is_the_image_and_gamma(tiny: Path) -> None:
@@ -97,3 +61,53 @@ def test_integers_are_onnx_runtimes_bit_for_bit(arithmetic: Any, tiny: Path) -> 
         fired = sum(bool(counts.any()) for counts in runs[0].counts.values())
         assert fired > 0.9 * len(runs[0].counts)
     assert verify(graph, [image(2)]).equivalent
+
+
+@pytest.fixture(scope="module")
+def chained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the first backbone, whose linear chains are of two kinds."""
+    model = replace(TINY, encoder_layers=0, decoder_layers=1, offset_bits=6).build()
+    let_fire(model, seed=3)
+    shape = model.config.input_shape(*SIZE)
+    return exported(model, shape, tmp_path_factory.mktemp("chained"))
+
+
+def by_layer(graph: Graph) -> dict[str, Any]:
+    return {layer.name: layer for layer in Simulator(graph, threads=1).run(image(0)).layers}
+
+
+@pytest.mark.parametrize("kept", get_args(Chains))
+@pytest.mark.parametrize("arithmetic", ["float32", "int8"])
+def test_whichever_chains_are_kept_counts_are_onnx_runtimes(
+    kept: Chains, arithmetic: Any, chained: Path
+) -> None:
+    calibration = image(0) if arithmetic == "int8" else None
+    graph = s2f_deploy.lower(chained, arithmetic, calibration=calibration, keep_chains=kept)
+    report = verify(graph, [image(2)])
+    assert report.equivalent
+    assert not report.mismatches
+    chains = [layer.name for layer in by_layer(graph).values() if layer.kind == "chain"]
+    separable = [name for name in chains if ".Conv." in name]
+    assert (len(separable), len(chains) - len(separable)) == {
+        "none": (0, 0),
+        "separable": (4, 0),
+        "all": (4, 16),
+    }[kept]
+
+
+def test_depthwise_kernels_that_are_kept_cost_what_their_taps_do(chained: Path) -> None:
+    """Folded, a spike adds at every tap for each output; kept, once at every tap."""
+    folded, kept = (
+        by_layer(s2f_deploy.lower(chained, keep_chains=c)) for c in get_args(Chains)[:2]
+    )
+    for stage in ("1_1.0", "1_2.0", "2_1.0", "2_2.0"):
+        depthwise, pointwise = (
+            f"backbone.ConvBlock{stage}.Conv.{n}" for n in ("dwconv", "pwconv2")
+        )
+        outputs = 4 if stage == "1_1.0" else 8
+        assert folded[pointwise].ac == outputs * kept[depthwise].ac > 0
+        assert kept[pointwise].mac == kept[pointwise].dense_mac > 0
+        assert (kept[pointwise].ac, folded[pointwise].mac) == (0, 0)
+    assert {n: x for n, x in folded.items() if ".Conv." not in n} == {
+        n: x for n, x in kept.items() if ".Conv." not in n
+    }

@@ -3,7 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import click
 import numpy as np
@@ -16,6 +16,7 @@ from s2f_cli.report import Report
 from s2f_cli.subject import check_classes
 from s2f_deploy import Graph
 from s2f_deploy.errors import InputError
+from s2f_deploy.passes.merge_convolutions import Chains
 from s2f_deploy.passes.pipeline import Arithmetic
 from s2f_sim.answer import TASKS
 from s2f_sim.dataset import Samples, evenly, sample_files
@@ -88,8 +89,11 @@ class Size(click.ParamType[tuple[int, int]]):
 @click.option("--classes", type=options.FILE, help="Class names: one a line, or a JSON list.")
 @click.option(
     "--keep-chains",
-    is_flag=True,
-    help="Convolutions without a neuron between them stay apart: fewer weights, but some multiply.",
+    type=click.Choice(get_args(Chains)),
+    default="none",
+    show_default=True,
+    help="Convolutions without a neuron between them that stay apart: fewer weights, but all but "
+    "the first of a chain multiply. separable: chains that begin with a depthwise one.",
 )
 @options.json
 def command(
@@ -107,7 +111,7 @@ def command(
     resize: int | None,
     task: str | None,
     classes: Path | None,
-    keep_chains: bool,
+    keep_chains: Chains,
     json_path: Path | None,
 ) -> None:
     """Turn a checkpoint of the official code, an ONNX file or an artefact into an artefact."""

@@ -153,12 +153,14 @@ class _Fold:
             if name == self.affine.name:
                 continue
             node = changed.get(name, original)
-            inputs = tuple(source if i == self.affine.name else i for i in node.inputs)
-            output = node.output
+            if self.affine.name in node.inputs:
+                inputs = tuple(source if i == self.affine.name else i for i in node.inputs)
+                node = replace(node, inputs=inputs)
             if node.op in ("reshape", "rewire"):
                 # Behind an attention, what was a scaled real value is now the integer itself.
-                output = replace(nodes[inputs[0]].output, shape=output.shape)
-            nodes[name] = replace(node, inputs=inputs, output=output)
+                output = replace(nodes[node.inputs[0]].output, shape=node.output.shape)
+                node = replace(node, output=output)
+            nodes[name] = node
         return self.graph.rebuilt(nodes, dict(self.graph.params) | arrays)
 
     def _into_source(self, synapse: Node, scale: NDArray[Any], shift: NDArray[Any]) -> Graph:

@@ -1,7 +1,8 @@
 """Convolutions without a neuron between them become one."""
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,28 +12,69 @@ from s2f_deploy.ops.conv2d import dense
 
 POINT = (1, 1)
 
+Chains = Literal["none", "separable", "all"]
+"""Which chains of convolutions without a neuron between them are kept: those that begin with a
+depthwise convolution, as depthwise separable ones do, or all, or none."""
 
-def merge_convolutions(graph: Graph) -> Graph:
+
+def separable_chains(graph: Graph) -> frozenset[str]:
+    """The convolutions of all chains that begin with a depthwise one: it, and what it feeds.
+
+    As one dense kernel such a chain has as many taps as the depthwise kernel for every weight of
+    the 1x1 behind it, more than any other chain gains. Chains of one convolution are none. Takes
+    a FLOAT or an INTEGER graph.
+    """
+    nodes, consumers = graph.by_name(), graph.consumers()
+    found: set[str] = set()
+    for second in graph.select("conv2d"):
+        first = _aligned(nodes, second.inputs[0])
+        if first.op == "conv2d" and len(consumers[first.name]) == 1:
+            before = _aligned(nodes, first.inputs[0])
+            begins = before.op != "conv2d" and _is_depthwise(graph, first)
+            if begins or first.name in found:
+                found |= {first.name, second.name}
+    return frozenset(found)
+
+
+def _aligned(nodes: Mapping[str, Node], name: str) -> Node:
+    """What computes integers, wherever they are shifted to another grid."""
+    node = nodes[name]
+    while node.op == "align":
+        node = nodes[node.inputs[0]]
+    return node
+
+
+def _is_depthwise(graph: Graph, node: Node) -> bool:
+    """Whether every channel has kernels of its own, of more than one tap."""
+    weight = graph.arrays(node)[0]
+    return weight.shape[1] == 1 < node["groups"] and weight.shape[2:] != POINT
+
+
+def merge_convolutions(graph: Graph, *, kept: Chains = "none") -> Graph:
     """Merge every two convolutions of which one is 1x1, if the second alone reads the first.
 
     W[o, i] = Σₘ W₂[o, m] · W₁[m, i] for every tap, groups and depthwise kernels included. Where the
     second one pads, zeros are padded instead of the first one's bias, so the merged bias becomes a
-    map that differs at the border, and stays one in every further merge. Requires and gives a FLOAT
-    graph. Linear layers on vectors are not concerned.
+    map that differs at the border, and stays one in every further merge. Chains to be ``kept`` stay
+    as they are. Requires and gives a FLOAT graph. Linear layers on vectors are not concerned.
     """
+    if kept == "all":
+        return graph
+    left = separable_chains(graph) if kept == "separable" else frozenset[str]()
     while True:
-        pair = _first_pair(graph)
+        pair = _first_pair(graph, left)
         if pair is None:
             return graph
         graph = _merged(graph, *pair)
 
 
-def _first_pair(graph: Graph) -> tuple[Node, Node] | None:
+def _first_pair(graph: Graph, left: frozenset[str]) -> tuple[Node, Node] | None:
     nodes, consumers = graph.by_name(), graph.consumers()
     for second in graph.select("conv2d"):
         first = nodes[second.inputs[0]]
         if (
             first.op == "conv2d"
+            and first.name not in left
             and len(consumers[first.name]) == 1
             and _merge_exactly(graph, first, second)
         ):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from s2f_deploy.passes.decompose import decompose
 from s2f_deploy.passes.fold_affines import fold_affines
 from s2f_deploy.passes.fold_norms import fold_norms
 from s2f_deploy.passes.fold_pads import fold_pads
-from s2f_deploy.passes.merge_convolutions import merge_convolutions
+from s2f_deploy.passes.merge_convolutions import Chains, merge_convolutions
 from s2f_deploy.passes.place_neurons import place_neurons
 from s2f_deploy.passes.precompute import precompute
 from s2f_deploy.passes.quantise import WeightFormat, quantise
@@ -45,9 +45,9 @@ INTEGER_PASSES: Sequence[Pass] = (*FOLDING_PASSES, merge_convolutions, to_intege
 EVENT_PASSES: Sequence[Pass] = (*INTEGER_PASSES, to_events)
 
 
-def integer_passes(*, keep_chains: bool) -> Sequence[Pass]:
-    """As ``INTEGER_PASSES``, or with convolutions that follow each other left as they are."""
-    return (*FOLDING_PASSES, to_integer) if keep_chains else INTEGER_PASSES
+def integer_passes(*, keep_chains: Chains) -> Sequence[Pass]:
+    """As ``INTEGER_PASSES``, or with some chains of convolutions left as they are."""
+    return (*FOLDING_PASSES, partial(merge_convolutions, kept=keep_chains), to_integer)
 
 
 def run_passes(graph: Graph, passes: Sequence[Pass]) -> Graph:
@@ -74,7 +74,7 @@ def lower(
     *,
     calibration: NDArray[np.float32] | None = None,
     layers: Sequence[tuple[str, Arithmetic]] = (),
-    keep_chains: bool = False,
+    keep_chains: Chains = "none",
 ) -> Graph:
     """The EVENT graph of an ONNX file.
 
@@ -84,15 +84,17 @@ def lower(
         calibration: float32[B, C, H, W], images as the network takes them, on which integer
             weights are chosen; None to choose by the weights alone.
         layers: patterns of layer names whose weights have another width than the others'.
-        keep_chains: leave convolutions without a neuron between them as they are, with fewer
-            weights: the later ones then multiply real values, which is counted as such. Otherwise
-            each chain becomes one kernel that spikes alone drive.
+        keep_chains: which convolutions without a neuron between them are left as they are, with
+            fewer weights: ``"all"``, ``"separable"`` (chains that begin with a depthwise one) or
+            ``"none"``. All but the first of a chain then multiply real values, which is counted as
+            such. Every other chain becomes one kernel that spikes alone drive.
 
     Raises:
         ArtefactError: the file is missing or no ONNX model.
         UnsupportedPatternError: a node has no place in an event-driven graph; it is named.
         InputError: a pattern names no layer, or the calibration images do not fit the network.
-        ValueError: an arithmetic that does not exist, or mixes floats with integers.
+        ValueError: an arithmetic that does not exist, or mixes floats with integers; chains of
+            another kind.
     """
     content = read_model(path)
     name = "".join(Path(path).stem.split()) or "network"
@@ -108,7 +110,7 @@ def lower_content(
     *,
     calibration: NDArray[Any] | None = None,
     layers: Sequence[tuple[str, Arithmetic]] = (),
-    keep_chains: bool = False,
+    keep_chains: Chains = "none",
 ) -> Graph:
     """The EVENT graph of an ONNX model in memory; see ``lower``."""
     wanted = [kind for _, kind in layers] + ([] if arithmetic == "float32" else [arithmetic])
@@ -116,6 +118,8 @@ def lower_content(
     if arithmetic not in ("float32", *WEIGHT_BITS) or unknown:
         wrong = (*unknown, arithmetic)[0]
         raise ValueError(f"arithmetic {wrong!r} is not {', '.join(WEIGHT_BITS)}")
+    if keep_chains not in get_args(Chains):
+        raise ValueError(f"chains {keep_chains!r} are not {', '.join(get_args(Chains))}")
     graph = import_onnx(content, name)
     folding = integer_passes(keep_chains=keep_chains)
     lowest = partial(to_events, keep_chains=keep_chains)

@@ -24,8 +24,9 @@ def precompute(graph: Graph) -> Graph:
 
     Of these only what something else reads is left, under its name: a population that fires the
     same for every image becomes a constant of counts, which still are events to whoever reads
-    them; what led to it is gone, and its work with it. Windows close up behind it. Requires and
-    gives an EVENT graph.
+    them; what led to it is gone, and its work with it. Wiring of such counts stays wiring, which
+    costs nothing: what it shows is no population. Windows close up behind it. Requires and gives
+    an EVENT graph.
     """
     found: dict[str, NDArray[Any]] = {}
     for node in graph.nodes:
@@ -33,20 +34,32 @@ def precompute(graph: Graph) -> Graph:
             read = [found[name] for name in node.inputs]
             found[node.name] = evaluate(node, read, graph.arrays(node))
     wanted = {n for node in graph.nodes if node.name not in found for n in node.inputs}
+    for node in reversed(graph.nodes):
+        if node.name in wanted and _hands_on_counts(node):
+            wanted.update(node.inputs)
     nodes: dict[str, Node] = {}
     params = dict(graph.params)
     for node in graph.nodes:
-        if node.name in found and node.name in wanted and node.inputs:
+        if node.name not in found or (node.name in wanted and _stays(node)):
+            nodes[node.name] = node
+        elif node.name in wanted:
             nodes[node.name] = _constant(node)
             params[nodes[node.name].params[0]] = found[node.name].reshape(node.output.array_shape)
-        elif node.name not in found or node.name in wanted:
-            nodes[node.name] = node
     return graph.rebuilt(_in_first_windows(nodes), params)
 
 
 def _constant(node: Node) -> Node:
     name = f"{node.name}.precomputed"
     return replace(node, op="constant", inputs=(), params=(name,), attributes=())
+
+
+def _stays(node: Node) -> bool:
+    """Whether a node that no image changes is one already, or only hands on what fires."""
+    return not node.inputs or _hands_on_counts(node)
+
+
+def _hands_on_counts(node: Node) -> bool:
+    return node.output.dtype is DType.COUNT and node.op != "integrate_fire"
 
 
 def _is_known(node: Node, found: Mapping[str, NDArray[Any]]) -> bool:

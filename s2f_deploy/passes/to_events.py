@@ -14,6 +14,7 @@ from s2f_deploy.ops.neuron import leak_shift
 from s2f_deploy.ops.real_time import counts_per_unit, membrane_interval
 from s2f_deploy.passes.comparators import comparators
 from s2f_deploy.passes.integer_types import EXACT_IN_DOUBLE
+from s2f_deploy.passes.merge_convolutions import Chains, separable_chains
 
 
 def to_integer(graph: Graph) -> Graph:
@@ -21,14 +22,14 @@ def to_integer(graph: Graph) -> Graph:
     return graph.rebuilt(graph.nodes, level=Level.INTEGER)
 
 
-def to_events(graph: Graph, *, keep_chains: bool = False) -> Graph:
+def to_events(graph: Graph, *, keep_chains: Chains = "none") -> Graph:
     """Give every neuron its window and comparators, every synapse its weights as rows.
 
     A neuron's window opens after the windows of all its sources have closed: a spike cannot be
     taken back. Attention takes the cheaper of its two associations. Requires an INTEGER graph.
 
     Weights that are no integers become float32. Layers that multiply real values on the way to a
-    neuron are let through if ``keep_chains`` says so.
+    neuron are let through if they are of chains that were kept.
 
     Raises:
         UnsupportedPatternError: real values would be multiplied on the way to a neuron, or an
@@ -37,6 +38,7 @@ def to_events(graph: Graph, *, keep_chains: bool = False) -> Graph:
     nodes: dict[str, Node] = {}
     params: dict[str, NDArray[Any]] = dict(graph.params)
     windows: dict[str, int] = {}
+    let_through = _let_through(graph, keep_chains)
     for node in graph.nodes:
         window = max((windows[name] for name in node.inputs), default=0)
         sources = [nodes[name].output for name in node.inputs]
@@ -45,7 +47,7 @@ def to_events(graph: Graph, *, keep_chains: bool = False) -> Graph:
             nodes[node.name] = _integrate_fire(graph, node, sources[0], window, params)
         elif node.op in ("conv2d", "linear"):
             nodes[node.name] = _synapse(graph, node, sources[0], params)
-            if nodes[node.name].op == node.op and not keep_chains:
+            if nodes[node.name].op == node.op and node.name not in let_through:
                 _refuse_chain(graph, node)
         elif node.op == "attention":
             nodes[node.name] = _attention(node, sources)
@@ -125,6 +127,13 @@ def _constant(graph: Graph, node: Node, params: dict[str, NDArray[Any]]) -> Node
     name = f"{node.name}.held"
     params[name] = graph.arrays(node)[0].astype(node.output.dtype.array_type)
     return replace(node, params=(name,))
+
+
+def _let_through(graph: Graph, kept: Chains) -> frozenset[str]:
+    """Layers that may multiply real values on the way to a neuron."""
+    if kept == "all":
+        return frozenset(node.name for node in graph.select("conv2d", "linear"))
+    return separable_chains(graph) if kept == "separable" else frozenset()
 
 
 def _refuse_chain(graph: Graph, node: Node) -> None:

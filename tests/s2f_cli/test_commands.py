@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import Result
+from networks import NetworkBuilder
 from PIL import Image
 
 import s2f_deploy
@@ -137,6 +138,27 @@ def test_export_takes_an_onnx_file(invoke: Invoke, tiny_onnx: Path, tmp_path: Pa
     result = invoke("export", tiny_onnx, "-o", "net.s2f")
     assert result.exit_code == 0, result.output
     assert s2f_deploy.load(tmp_path / "net.s2f").reference == tiny_onnx.read_bytes()
+
+
+@pytest.mark.parametrize(("kept", "multiplying"), [("none", 0), ("separable", 1), ("all", 3)])
+def test_export_keeps_the_chains_asked_for(
+    invoke: Invoke, tmp_path: Path, kept: str, multiplying: int
+) -> None:
+    made = NetworkBuilder(np.random.default_rng(0), 4, 4.0, "half_even")
+    made.shapes["image"] = (3, 32, 32)
+    x = made.neuron(made.conv("image", 4, 3, 2, 1, 1))
+    x = made.neuron(made.repeated(made.neuron(made.depthwise_first(x, 4)), 4))
+    (tmp_path / "net.onnx").write_bytes(made.model((3, 32, 32), made.conv(x, 2, 1, 1, 0, 1)))
+    result = invoke("export", "net.onnx", "--keep-chains", kept)
+    assert result.exit_code == 0, result.output
+    _, *chained = s2f_deploy.load(tmp_path / "net.s2f").select("conv2d")
+    assert len(chained) == multiplying
+
+
+def test_chains_of_no_kind_are_wrong_usage(invoke: Invoke, tiny_onnx: Path) -> None:
+    result = invoke("export", tiny_onnx, "--keep-chains", "some")
+    assert result.exit_code == 2
+    assert "'none', 'separable', 'all'" in result.output
 
 
 def test_models_lists_the_published_sizes(invoke: Invoke, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Every pass keeps the function: folded networks against ONNX Runtime, bit for bit."""
 
 from collections.abc import Callable
+from typing import Any, get_args
 
 import numpy as np
 import onnxruntime
@@ -11,6 +12,7 @@ from s2f_deploy import Graph, Node, S2FError, TensorType
 from s2f_deploy.frontend.import_onnx import import_onnx
 from s2f_deploy.ir.bounds import intervals
 from s2f_deploy.ir.graph import DType, Level, attributes
+from s2f_deploy.passes.merge_convolutions import Chains
 from s2f_deploy.passes.pipeline import (
     EVENT_PASSES,
     INTEGER_PASSES,
@@ -165,7 +167,7 @@ def test_kept_chains_multiply_and_say_so(
     content = made.model(IMAGE, output)
     x = (np.random.default_rng(1).integers(-16, 17, (1, *IMAGE)) / 8).astype(np.float32)
     merged, kept = (
-        lower_content(content, "net", arithmetic, keep_chains=keep) for keep in (False, True)
+        lower_content(content, "net", arithmetic, keep_chains=keep) for keep in ("none", "all")
     )
     assert verify(kept, [x]).equivalent
     runs = [simulate(graph, x) for graph in (merged, kept)]
@@ -177,6 +179,59 @@ def test_kept_chains_multiply_and_say_so(
     for name, counts in runs[0].counts.items():
         if arithmetic == "float32":
             np.testing.assert_array_equal(runs[1].counts[name], counts)
+
+
+def all_chains(made: NetworkBuilder) -> str:
+    """One chain of every kind, a neuron before each."""
+    x = made.neuron(made.depthwise_first(spikes(made), 5))
+    x = made.neuron(made.repeated(x, 4))
+    x = made.neuron(made.separable(x, 3))
+    return made.conv(made.conv(x, 6, 1, 1, 0, 1), 4, 3, 1, 1, 1)
+
+
+def lowered_with_chains(kept: Chains, arithmetic: Arithmetic = "float32") -> Graph:
+    made = builder()
+    output = made.conv(made.neuron(all_chains(made)), 3, 1, 1, 0, 1)
+    return lower_content(made.model(IMAGE, output), "net", arithmetic, keep_chains=kept)
+
+
+def pictures() -> list[Any]:
+    draw = np.random.default_rng(3)
+    return [(draw.integers(-16, 17, (1, *IMAGE)) / 8).astype(np.float32) for _ in range(3)]
+
+
+@pytest.mark.parametrize("arithmetic", get_args(Arithmetic))
+@pytest.mark.parametrize(("kept", "multiplying"), [("none", 0), ("separable", 1), ("all", 5)])
+def test_chains_of_the_kind_asked_for_are_kept(
+    kept: Chains, multiplying: int, arithmetic: Arithmetic
+) -> None:
+    graph = lowered_with_chains(kept, arithmetic)
+    _, *others = graph.select("conv2d")
+    assert len(others) == multiplying
+    assert verify(graph, pictures()).equivalent
+
+
+def test_kinds_of_chains_give_the_same_counts_at_the_costs_of_their_kernels() -> None:
+    """A spike meets the taps of a depthwise kernel once, of a dense one once per output."""
+    folded, separable, whole = (
+        {layer.name: layer for layer in run.layers}
+        for run in (simulate(lowered_with_chains(kept), pictures()[0]) for kept in get_args(Chains))
+    )
+    (pointwise,) = (name for name, layer in separable.items() if layer.kind == "chain")
+    (depthwise,) = separable.keys() - folded.keys()
+    assert separable[depthwise].ac > 0
+    assert folded[pointwise].ac == 5 * separable[depthwise].ac
+    assert (separable[pointwise].mac, folded[pointwise].mac) == (5 * 4 * 5 * 4, 0)
+    for name in folded.keys() - {pointwise}:
+        assert separable[name] == folded[name]
+    for name in (depthwise, pointwise):
+        assert whole[name] == separable[name]
+
+
+def test_chains_of_an_unknown_kind_are_refused() -> None:
+    unknown: Any = True
+    with pytest.raises(ValueError, match="chains True are not none, separable, all"):
+        lowered_with_chains(unknown)
 
 
 def test_padding_that_no_convolution_reads_is_refused() -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from real_time_networks import TimedBuilder
 
 from s2f_deploy.errors import UnsupportedPatternError
-from s2f_deploy.ir.graph import Graph
+from s2f_deploy.ir.graph import WIRING, Graph
 from s2f_deploy.ir.verify import verify as check
 from s2f_deploy.ops.constant import always_fires
 from s2f_deploy.passes import pipeline
@@ -38,6 +38,24 @@ def by_heart(made: IntegerBuilder, shape: tuple[int, ...], steps: int) -> str:
     """Spikes of the second population behind a learned tensor."""
     first = made.neuron(learned(made, shape, steps))
     return made.neuron(made.same(first, shape[0]))
+
+
+def wired(made: IntegerBuilder, shape: tuple[int, ...], steps: int, kind: str) -> str:
+    """Spikes that are known before the image is, as wiring shows them."""
+    if kind == "plain":
+        return by_heart(made, shape, steps)
+    if kind == "joined":
+        channels, *plane = shape
+        half = (channels // 2, *plane)
+        return made.concat(by_heart(made, half, steps), by_heart(made, half, steps))
+    known = by_heart(made, shape, steps)
+    if kind == "pooled":
+        return made.max_pooled(known, 3, 1, 1)
+    # (C, N) in memory taken as (N, C), then transposed.
+    channels, tokens = shape[0], int(np.prod(shape[1:]))
+    taken = made.reshaped(known, (tokens, channels))
+    turned = made.add("Transpose", [taken], (channels, tokens), perm=[0, 2, 1])
+    return made.reshaped(turned, shape)
 
 
 def attended(made: IntegerBuilder, fired: str, queries: str) -> str:
@@ -68,8 +86,10 @@ def networks(draw: st.DrawFn) -> IntegerCase:
         x = made.started(image, framed=False)
     fired = made.neuron(made.same(x, 4))
     shape = made.shapes[fired]
-    known = by_heart(made, shape, steps)
     kind = draw(st.sampled_from(["beside", "sum", *(["attention"] if steps == 1 else [])]))
+    turned = ["turned"] if steps == 1 and kind != "attention" else []
+    shown = draw(st.sampled_from(["plain", "joined", "pooled", *turned]))
+    known = wired(made, shape, steps, shown)
     if kind == "beside":
         current = made.same(made.concat(known, fired), 4)
     elif kind == "sum":
@@ -81,8 +101,8 @@ def networks(draw: st.DrawFn) -> IntegerCase:
         output = made.mean(output)
     kinds: Any = st.sampled_from(["int8", "int16"])
     # The deployed network has constants for one sample.
-    shown = images(rng, 1, image)
-    return IntegerCase(made.model(image, output), shown, draw(kinds), shown, ())
+    samples = images(rng, 1, image)
+    return IntegerCase(made.model(image, output), samples, draw(kinds), samples, ())
 
 
 def unfolded(case: IntegerCase) -> Graph:
@@ -106,9 +126,9 @@ def test_only_what_an_image_changes_is_left(case: IntegerCase) -> None:
     check(graph)
     depends = depends_on_the_image(graph)
     assert all(depends[node.name] for node in graph.select("integrate_fire", "event_conv2d"))
-    # The population that meets the image, or the sum of its currents.
+    # The populations that meet the image, two where they are joined, or the sum of their currents.
     left = sum(always_fires(node) for node in graph.nodes)
-    assert left <= 1
+    assert left <= 2
     assert len(list(graph.select("integrate_fire"))) + left < len(
         list(whole.select("integrate_fire"))
     )
@@ -186,6 +206,25 @@ def test_verification_compares_what_was_computed_beforehand() -> None:
     report = verify(damaged, [x])
     assert not report.equivalent
     assert population.name in {layer.name for layer in report.layers if layer.mismatches}
+
+
+@pytest.mark.parametrize("kind", ["joined", "pooled", "turned"])
+def test_wiring_of_what_was_computed_beforehand_stays_wiring(kind: str) -> None:
+    made = IntegerBuilder(np.random.default_rng(5), 4, 1.0, "half_even")
+    made.shapes["image"] = (2, 4, 4)
+    fired = made.neuron(made.same("image", 4))
+    current = made.same(made.concat(wired(made, (4, 4, 4), 1, kind), fired), 4)
+    content = made.model((2, 4, 4), made.convolve(made.neuron(current), 2))
+    graph = pipeline.lower_content(content, "net", "int8")
+    depends = depends_on_the_image(graph)
+    known = [node for node in graph.nodes if not depends[node.name] and node.op in WIRING]
+    fixed = [node for node in graph.nodes if always_fires(node)]
+    network = pipeline.float_network(content, "net")
+    assert known
+    assert len(fixed) == (2 if kind == "joined" else 1)
+    assert {node.name for node in fixed} <= {n.name for n in network.select("integer_fire")}
+    x = np.random.default_rng(1).standard_normal((1, 2, 4, 4)).astype(np.float32)
+    assert verify(graph, [x]).equivalent
 
 
 def test_weights_as_trained_are_left_to_the_engines() -> None:
