@@ -59,7 +59,7 @@ class Found:
     """One run.
 
     Attributes:
-        refused: why it cannot be lowered; everything else is zero then.
+        refused: why it cannot be lowered with float32 weights, of which nothing is known then.
         layers: neuron layers of the official code, all of them compared.
         counts: of these, over all inputs.
         differ: of the whole network run as events.
@@ -213,10 +213,10 @@ def measure(run: str, record: Record) -> Found:
                 graph = s2f_deploy.lower(exported(alike[0], folder))
                 for case in alike:
                     compare_official(found, graph, case)
-            for alike in by_model(golden_cases(run, record, OFFSET_BITS)):
-                compare_dyadic(found, alike, exported(alike[0], folder))
         except UnsupportedPatternError as refusal:
             found.refused = str(refusal).splitlines()[0]
+        for alike in by_model(golden_cases(run, record, OFFSET_BITS)):
+            compare_dyadic(found, alike, exported(alike[0], folder))
     found.seconds = time.perf_counter() - began
     return found
 
@@ -231,15 +231,18 @@ HEADING = (
 
 def line(found: Found) -> str:
     """One row of the table."""
-    if found.refused:
-        return f"{found.run:18}{found.inputs:>7}  refused: {found.refused}"
     far, share = found.farthest
     forms: list[Mapping[str, int]] = [found.dyadic[kind] for kind in DYADIC]
-    return (
-        f"{found.run:18}{found.inputs:>7}{found.layers:>7}{found.counts:>12,}{found.differ:>10,}"
+    official = (
+        f"{found.layers:>7}{found.counts:>12,}{found.differ:>10,}"
         f"{sum(found.fed_differ.values()):>12,}{found.unexplained:>8,}{far:>10.1e}{share:>9.3f}"
+    )
+    return (
+        f"{found.run:18}{found.inputs:>7}"
+        + ("refused".rjust(len(official)) if found.refused else official)
         + "".join(f"{f['counts']:>13,}{f['values']:>10,}{f['differ']:>7,}" for f in forms)
         + f"{found.seconds:>7.0f}"
+        + (f"\nrefused: {found.refused}" if found.refused else "")
     )
 
 

@@ -156,7 +156,8 @@ class Counter:
             elif node.op == "max_pool":
                 adds += node.output.steps * comparisons(node)
             elif node.op == "bilinear_upsample":
-                adds += node.output.steps * additions(self._nodes[node.inputs[0]].output)
+                source = self._nodes[node.inputs[0]].output
+                adds += node.output.steps * additions(node, source)
         return adds
 
 

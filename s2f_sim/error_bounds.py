@@ -34,7 +34,6 @@ from numpy.typing import NDArray
 
 from s2f_deploy.ir.graph import Graph, Node, TensorType
 from s2f_deploy.ops import OPS
-from s2f_deploy.ops.bilinear_upsample import FINER_BITS
 from s2f_deploy.ops.conv2d import dense as convolve
 from s2f_sim.rounding import ENLARGED, MANTISSA, NOISE, ROUNDING, gamma
 from s2f_sim.sampling_errors import passed_on, sampled
@@ -255,7 +254,7 @@ def _grid(node: Node, sources: Sequence[Traced], params: Sequence[Array]) -> Arr
 
 def _power_of_two_divisor(node: Node, source: Traced) -> float:
     """What a mean divides by, or infinity."""
-    terms = 2**FINER_BITS if node.op == "bilinear_upsample" else source.value[0].size
+    terms = 4 ** node["bits"] if node.op == "bilinear_upsample" else source.value[0].size
     return terms if _is_power_of_two(np.array([terms])) else np.inf
 
 

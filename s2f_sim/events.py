@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from s2f_deploy.ir.graph import Graph, Node, TensorType
 from s2f_deploy.ops import evaluate
+from s2f_deploy.ops.bilinear_upsample import is_twofold
 from s2f_sim.attention import attend
 from s2f_sim.finishing import Finishing, finish_sums
 from s2f_sim.fusion import Step, fused_steps
@@ -59,7 +60,9 @@ class EventsEngine:
     def _prepared(self, layout: ChooseLayout) -> list[tuple[str, Synapse]]:
         graph = self._graph
         prepared: list[tuple[str, Synapse]] = [
-            (node.name, Upsampling.of(node)) for node in graph.select("bilinear_upsample")
+            (node.name, Upsampling.of(node))
+            for node in graph.select("bilinear_upsample")
+            if is_twofold(node, self._types[node.inputs[0]])
         ]
         for node in graph.select("event_conv2d", "event_linear"):
             source, arrays = self._types[node.inputs[0]], graph.arrays(node)

@@ -1,4 +1,4 @@
-"""Bilinear upsampling in the ``events`` engine, finished row by row like a synaptic layer."""
+"""Bilinear upsampling to twice the size in the ``events`` engine, finished row by row."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,11 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2f_deploy.ir.graph import Node
-from s2f_deploy.ops.bilinear_upsample import REAL_WEIGHTS, WHOLE_WEIGHTS
 from s2f_sim.kernels.finish import OVERHANG, Finish
 from s2f_sim.kernels.upsampling import upsample_rows
 from s2f_sim.workers import Workers
 
+# Of the nearer and the farther pixel of one axis; of integers in quarters.
+_WHOLE_WEIGHTS, _REAL_WEIGHTS = (3, 1), (0.75, 0.25)
 # A rough speed of one core, only to judge whether a second thread pays.
 PIXELS_PER_NS = 1.0
 
@@ -35,7 +36,7 @@ class Upsampling:
         """As ``synapses.Synapse``, but of T[H, W, C] or of a narrower type."""
         height, width, channels = source.shape
         image, kind = np.ascontiguousarray(source), self.bias.dtype
-        near, far = map(kind.type, WHOLE_WEIGHTS if kind.kind == "i" else REAL_WEIGHTS)
+        near, far = map(kind.type, _WHOLE_WEIGHTS if kind.kind == "i" else _REAL_WEIGHTS)
 
         def work(first: int, last: int) -> None:
             tile = np.empty(2 * width * channels + OVERHANG, kind)

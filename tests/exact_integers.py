@@ -208,12 +208,16 @@ def _between(image: Array, row: Fraction, column: Fraction) -> Any:
 
 
 def _bilinear_upsample(node: Node, read: list[Array], _: list[Array]) -> Array:
-    """Sixteen times what lies at the centres of quarters of pixels, edges repeated."""
+    """4**bits times what lies at the centres of the pixels, edges repeated, shares on a grid."""
     padded = np.pad(read[0], ((0, 0), (1, 1), (1, 1)), mode="edge")
+    one = 1 << node["bits"]
     result = np.full(node.output.shape, None, object)
-    for y, x in np.ndindex(*result.shape[1:]):
-        row, column = (Fraction(2 * i + 1, 4) + Fraction(1, 2) for i in (y, x))
-        result[:, y, x] = _units(16 * _between(padded, row, column))
+    for place in np.ndindex(*result.shape[1:]):
+        row, column = (
+            Fraction(round((Fraction(2 * i + 1, 2 * large) * small + Fraction(1, 2)) * one), one)
+            for i, small, large in zip(place, read[0].shape[1:], result.shape[1:], strict=True)
+        )
+        result[:, *place] = _units(one * one * _between(padded, row, column))
     return result
 
 

@@ -101,10 +101,10 @@ class NetworkBuilder:
             coordinate_transformation_mode="asymmetric",
         )
 
-    def interpolated(self, source: str, rows: int = 2, columns: int = 2) -> str:
+    def interpolated(self, source: str, rows: float = 2, columns: float = 2) -> str:
         """Bilinear between pixels."""
         channels, height, width = self.shapes[source]
-        shape = (channels, rows * height, columns * width)
+        shape = (channels, round(rows * height), round(columns * width))
         return self.add(
             "Resize",
             [source, "", "", self.ints([1, *shape])],

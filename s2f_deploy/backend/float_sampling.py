@@ -5,7 +5,7 @@ from onnx import TensorProto
 
 from s2f_deploy.backend.onnx_writer import OnnxWriter
 from s2f_deploy.ir.graph import Node, TensorType
-from s2f_deploy.ops.bilinear_upsample import REAL_WEIGHTS, farther
+from s2f_deploy.ops.bilinear_upsample import along
 from s2f_deploy.ops.deformable_sample import tap_moves, taps_of
 
 
@@ -19,32 +19,28 @@ def read_between(out: OnnxWriter, node: Node, source: TensorType, *, wide: bool)
         wide: whether float32 would round its sums.
     """
     if node.op == "bilinear_upsample":
-        _interpolate(out, node, wide=wide)
+        _interpolate(out, node, source, wide=wide)
     else:
         _sample(out, node, source, wide=wide)
 
 
-def _interpolate(out: OnnxWriter, node: Node, *, wide: bool) -> None:
-    """One axis after the other, its weights quarters.
+def _interpolate(out: OnnxWriter, node: Node, source: TensorType, *, wide: bool) -> None:
+    """One axis after the other, its shares of so many bits.
 
     Not one Resize, which no runtime has in double precision.
     """
-    value = out.cast(node.inputs[0], wide=wide)
-    weights = [
-        out.number(f"{node.name}.{part}_weight", weight, wide=wide)
-        for part, weight in zip(("near", "far"), REAL_WEIGHTS, strict=True)
-    ]
+    value, one = out.cast(node.inputs[0], wide=wide), 1 << node["bits"]
+    kind = np.float64 if wide else np.float32
     for axis, stem in ((2, f"{node.name}.rows"), (3, node.name)):
-        side = node.output.shape[axis - 1] // 2
+        lower, upper, share = along(source.shape[axis - 1], node["plane"][axis - 2], node["bits"])
         parts = []
-        for part, pixels, weight in (
-            ("near", np.arange(2 * side) // 2, weights[0]),
-            ("far", farther(side), weights[1]),
-        ):
+        for part, pixels, weight in (("near", lower, one - share), ("far", upper, share)):
             index = out.constant(f"{stem}.{part}_pixels", pixels, np.int64)
+            by_axis = (weight / one).reshape((-1, 1) if axis == 2 else -1)  # noqa: PLR2004
+            factor = out.constant(f"{stem}.{part}_weight", by_axis, kind)
             name = f"{stem}.{part}"
             seen = out.op("Gather", [value, index], f"{name}_seen", wide=wide, axis=axis)
-            parts.append(out.op("Mul", [seen, weight], name, wide=wide))
+            parts.append(out.op("Mul", [seen, factor], name, wide=wide))
         value = out.op("Add", parts, stem, wide=wide)
 
 

@@ -7,6 +7,7 @@ import onnx
 from s2f_deploy.frontend.deformable_sample import DYADIC, EXACT
 from s2f_deploy.frontend.importer import Importer, attribute, unsupported
 from s2f_deploy.frontend.views import Value, View
+from s2f_deploy.ops.bilinear_upsample import TWOFOLD_BITS
 from s2f_deploy.ops.deformable_sample import MOST_BITS
 
 PLANE_RANK = 4  # batch, rows, columns, taps
@@ -26,16 +27,19 @@ def interpolates(node: onnx.NodeProto) -> bool:
 def read_interpolation(
     importer: Importer, node: onnx.NodeProto, view: View, factors: Sequence[float]
 ) -> Value:
-    """Bilinear upsampling of a batch of images to exactly twice the size."""
-    if list(factors) != [1, 1, 2, 2]:
-        sides = "x".join(map(str, view.shape[2:]))
-        raise unsupported(
-            node,
-            f"interpolates {sides} by {', '.join(f'{f:g}' for f in factors[2:])}, which no shifts "
-            "and additions do exactly",
-            "use images whose sides are multiples of 16: every map is then enlarged twofold",
-        )
-    return importer.emit(node, "bilinear_upsample", (importer.laid_out(node, view),), {})
+    """Bilinear upsampling of a batch of images; shares of other ratios than two as they are."""
+    if list(factors[:2]) != [1, 1] or min(factors[2:]) < 1:
+        raise unsupported(node, f"interpolates by {factors}", "enlarge rows and columns alone")
+    rows, columns = (round(side * f) for side, f in zip(view.shape[2:], factors[2:], strict=True))
+    twofold = list(factors[2:]) == [2, 2]
+    return importer.emit(
+        node,
+        "bilinear_upsample",
+        (importer.laid_out(node, view),),
+        {},
+        plane=(rows, columns),
+        bits=TWOFOLD_BITS if twofold else 0,
+    )
 
 
 def read_sampling(importer: Importer, node: onnx.NodeProto) -> Value:

@@ -151,6 +151,10 @@ _GEOMETRY: Mapping[str, _Fits] = {
     "stride": _wholes(2, 1, _LARGEST_SIDE),
     "padding": _wholes(4, 0, _LARGEST_SIDE),
 }
+_ENLARGING: Mapping[str, _Fits] = {
+    "plane": _wholes(2, 1, _LARGEST_SIDE),
+    "bits": _whole(0, 16),
+}
 _CONVOLUTION: Mapping[str, _Fits] = {**_GEOMETRY, "groups": _whole(1, MOST_CHANNELS)}
 _WINDOW: Mapping[str, _Fits] = {**_GEOMETRY, "kernel": _wholes(2, 1, _LARGEST_SIDE)}
 _HEADS: Mapping[str, _Fits] = {
@@ -191,7 +195,7 @@ SIGNATURES: Mapping[str, Signature] = {
     "rewire": Signature((1, 1), (1, 1), arrays_fit=_of(np.int32)),
     "concat": Signature((1, MOST_NODES)),
     "upsample": Signature((1, 1), (0, 0), {"factors": _wholes(2, 1, _LARGEST_SIDE)}),
-    "bilinear_upsample": Signature(),
+    "bilinear_upsample": Signature((1, 1), (0, 0), _ENLARGING),
     "deformable_sample": Signature((3, 3), (0, 1), _SAMPLING, arrays_fit=_of(np.int8)),
     "repeat": Signature((1, 1), (0, 0), {"steps": _whole(1, MOST_STEPS)}),
     "time_sum": Signature(),

@@ -24,6 +24,7 @@ from s2f_deploy.passes.place_neurons import place_neurons
 from s2f_deploy.passes.precompute import precompute
 from s2f_deploy.passes.quantise import WeightFormat, quantise
 from s2f_deploy.passes.repeat_late import repeat_late
+from s2f_deploy.passes.rounded_interpolation import rounded_interpolation
 from s2f_deploy.passes.rounded_offsets import rounded_offsets
 from s2f_deploy.passes.to_events import to_events, to_integer
 from s2f_deploy.passes.to_fixed_point import to_fixed_point
@@ -129,7 +130,7 @@ def lower_content(
         return run_passes(graph, (*folding, lowest))
     overrides = tuple((pattern, WEIGHT_BITS[kind]) for pattern, kind in layers)
     weights = WeightFormat(WEIGHT_BITS[arithmetic], overrides)
-    folded = run_passes(graph, (*folding, rounded_offsets))
+    folded = run_passes(graph, (*folding, rounded_offsets, rounded_interpolation))
     quantised = quantise(folded, weights, calibration)
     verify(quantised)
     fixed = run_passes(quantised, (to_fixed_point,))

@@ -1,5 +1,6 @@
 """The last step: INTEGER to EVENT."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from s2f_deploy.errors import UnsupportedPatternError
 from s2f_deploy.ir.bounds import intervals
 from s2f_deploy.ir.graph import WIRING, DType, Graph, Level, Node, TensorType, wired_sources
 from s2f_deploy.ops import infer_type
+from s2f_deploy.ops.bilinear_upsample import ROUNDED_BITS
 from s2f_deploy.ops.neuron import leak_shift
 from s2f_deploy.ops.real_time import counts_per_unit, membrane_interval
 from s2f_deploy.passes.comparators import comparators
@@ -57,9 +59,21 @@ def to_events(graph: Graph, *, keep_chains: Chains = "none") -> Graph:
             output = infer_type(node, sources, graph.arrays(node))
             nodes[node.name] = replace(node, output=output)
         else:
-            nodes[node.name] = node
+            nodes[node.name] = _as_it_is(node, sources)
         windows[node.name] = window
     return graph.rebuilt(nodes, params, Level.EVENT)
+
+
+def _as_it_is(node: Node, sources: Sequence[TensorType]) -> Node:
+    if node.op != "bilinear_upsample" or node["bits"]:
+        return node
+    small, large = ("x".join(map(str, side)) for side in (sources[0].plane, node["plane"]))
+    raise UnsupportedPatternError(
+        f"{node.origin} interpolates {small} to {large}, which no shifts and additions do exactly",
+        where=node.name,
+        fix="use images whose sides are multiples of 16: every map is then enlarged twofold; or "
+        f"integer weights, with which shares of pixels are rounded to {ROUNDED_BITS} bits",
+    )
 
 
 def _integrate_fire(

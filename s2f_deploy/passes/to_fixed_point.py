@@ -12,7 +12,6 @@ from s2f_deploy.ir.bounds import interval_of
 from s2f_deploy.ir.graph import DType, Graph, Node, TensorType
 from s2f_deploy.ir.interval import Interval
 from s2f_deploy.ops import OPS
-from s2f_deploy.ops.bilinear_upsample import FINER_BITS
 from s2f_deploy.ops.deformable_sample import LONGEST_SHIFTS
 from s2f_deploy.ops.neuron import leak_shift
 from s2f_deploy.passes.integer_types import integer_type, off_grid, too_wide
@@ -236,9 +235,9 @@ class _FixedPoint:
         self._put(replace(node, inputs=inputs, output=replace(node.output, dtype=wide)), exponents)
 
     def _interpolate(self, node: Node) -> None:
-        """Weights of both axes are whole sixteenths."""
+        """Shares of both axes have so many bits."""
         source = self._on_grid(node, node.inputs[0])
-        self._put(replace(node, inputs=(source,)), self.exponents[source] - FINER_BITS)
+        self._put(replace(node, inputs=(source,)), self.exponents[source] - 2 * node["bits"])
 
     def _sample(self, node: Node) -> None:
         """Every channel on a grid of its own; offsets are shifted to that of their bits."""

@@ -149,6 +149,7 @@ def test_jumps_are_passed_on(op: str) -> None:
     rules: dict[str, Any] = {
         "max_pool": {"kernel": (2, 2), "stride": (1, 1), "padding": (0, 0, 0, 0)},
         "conv2d": {"groups": 1, "stride": (1, 1), "padding": (1, 1, 1, 1)},
+        "bilinear_upsample": {"plane": (8, 8), "bits": 2},
     }
     shape = (2, 4, 4)
     arrays: dict[str, list[Array]] = {

@@ -36,7 +36,8 @@ def test_rows_are_mixed_as_the_definition_says(
     channels, height, width = shape
     kind, dtype = kinds
     output = TensorType((channels, 2 * height, 2 * width), dtype)
-    node = Node("n", "bilinear_upsample", ("x",), (), output, "n")
+    rules = attributes(plane=output.plane, bits=2)
+    node = Node("n", "bilinear_upsample", ("x",), (), output, "n", rules)
     image = (np.random.default_rng(seed).standard_normal(shape) * 1e6).astype(kind)
     want = np.moveaxis(evaluate(node, [image], []), 0, -1)
     found = np.empty((4 * height * width, channels), want.dtype)
@@ -55,6 +56,7 @@ def test_are_added_and_fired_on_the_way(seed: int, scale: int) -> None:
     small, large = TensorType((5, 3, 4), DType.FLOAT32), TensorType((5, 6, 8), DType.FLOAT32)
     whole = [replace(kind, dtype=DType.INT32) for kind in (small, large)]
     counts = replace(large, dtype=DType.COUNT, levels=4)
+    enlarges = attributes(plane=(6, 8), bits=2)
     digital = attributes(exponent=0, low=-500, high=500)
     fires = attributes(levels=4, norm=4.0, rounding="half_even", window=1)
     graph = Graph(
@@ -64,7 +66,7 @@ def test_are_added_and_fired_on_the_way(seed: int, scale: int) -> None:
             Node("a", "input", (), (), small, "a"),
             Node("a whole", "digitise", ("a",), (), whole[0], "a", digital),
             Node("held", "constant", (), ("held",), whole[1], "held"),
-            Node("enlarged", "bilinear_upsample", ("a whole",), (), whole[1], "enlarged"),
+            Node("enlarged", "bilinear_upsample", ("a whole",), (), whole[1], "", enlarges),
             Node("sum", "add", ("held", "enlarged"), (), whole[1], "sum"),
             Node("fired", "integrate_fire", ("sum",), ("levels",), counts, "fired", fires),
             Node("result", "output", ("fired",), (), counts, "result"),
