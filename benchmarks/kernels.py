@@ -30,7 +30,7 @@ from s2f_sim.synapses import Synapse, prepare
 from s2f_sim.workers import Workers
 
 LEVELS = 4
-ROOFLINE_ROWS, ROOFLINE_EVENTS = 64, 4000
+ROOFLINE_ROWS, ROOFLINE_EVENTS, ROOFLINE_LISTS = 64, 4000, 300
 
 
 @dataclass(frozen=True)
@@ -140,8 +140,14 @@ def roofline(kind: np.dtype[Any], repeats: int) -> float:
     index = rng.integers(0, ROOFLINE_ROWS, ROOFLINE_EVENTS).astype(np.uint32)
     target = np.zeros(1024, np.int32 if kind.kind == "i" else np.float32)
     arguments = (index, packed.lanes, packed.blocks[0], packed.burst, target)
-    seconds = times_in_turns({"add": lambda: add_block(*arguments)}, repeats)["add"]
-    return ROOFLINE_EVENTS * outputs / min(seconds) / 1e9
+
+    def add() -> None:
+        # Long enough for the processor to be as fast as it is in a layer.
+        for _ in range(ROOFLINE_LISTS):
+            add_block(*arguments)
+
+    seconds = times_in_turns({"add": add}, repeats)["add"]
+    return ROOFLINE_LISTS * ROOFLINE_EVENTS * outputs / min(seconds) / 1e9
 
 
 def measure(layer: Layer, kind: np.dtype[Any], mean: float, repeats: int, roof: float) -> Speed:
