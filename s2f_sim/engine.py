@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,19 +70,16 @@ class Walk:
             image: float32 of the input's shape.
             forced: counts that replace what these neurons hand on.
         """
-        if self.engine not in _DROPPED:
-            _DROPPED[self.engine] = _last_reads(self.engine.steps)
-        dropped = _DROPPED[self.engine]
         values: dict[str, Any] = {
             node.name: self.engine.from_array(node, image) for node in self.graph.select("input")
         }
-        for step, names in zip(self.engine.steps, dropped, strict=True):
+        for step in self.engine.steps:
             if step.node.op == "output":
                 value = values[step.node.inputs[0]]
                 self.outputs[step.node.name] = self.engine.to_array(step.node, value)
             else:
                 self._take(step, values, forced)
-            for name in names:
+            for name in step.dropped:
                 del values[name]
 
     def _take(self, step: Step, values: dict[str, Any], forced: Mapping[str, NDArray[Any]]) -> None:
@@ -119,17 +115,3 @@ class Walk:
         read = [self.engine.to_array(self.graph.node(n), values[n]) for n in node.inputs[1:]]
         arrays = self.graph.arrays(node)
         self.sampled[node.name] = sampling_work(node, read, arrays, self.timesteps)
-
-
-# Of every step of an engine, the values that no later step reads.
-_DROPPED: WeakKeyDictionary[Engine, list[list[str]]] = WeakKeyDictionary()
-
-
-def _last_reads(steps: Sequence[Step]) -> list[list[str]]:
-    """Of every step, the names that no later one reads."""
-    read, dropped = set[str](), list[list[str]]()
-    for step in reversed(steps):
-        names = set(step.reads) - read
-        read |= names
-        dropped.append(list(names))
-    return dropped[::-1]

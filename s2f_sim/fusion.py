@@ -32,6 +32,7 @@ class Step:
         residual: what is added to them.
         membrane: the node whose value the finished sums are, if anybody reads them.
         neuron: the node that fires them, if one does.
+        dropped: names of the values that it reads last.
     """
 
     node: Node
@@ -40,6 +41,7 @@ class Step:
     residual: Residual | None = None
     membrane: Node | None = None
     neuron: Node | None = None
+    dropped: tuple[str, ...] = ()
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -49,7 +51,8 @@ class Step:
 
 def single_steps(graph: Graph) -> list[Step]:
     """Every node by itself."""
-    return [_single(node) for node in _without_names(graph).nodes if node.op != "input"]
+    steps = [_single(node) for node in _without_names(graph).nodes if node.op != "input"]
+    return _with_last_reads(steps)
 
 
 def fused_steps(graph: Graph, fusing: AbstractSet[str]) -> list[Step]:
@@ -70,7 +73,17 @@ def fused_steps(graph: Graph, fusing: AbstractSet[str]) -> list[Step]:
             # Its shift, placed before as a step of its own, now happens in this one.
             steps = [one for one in steps if one.node is not step.residual.align]
         steps.append(step)
-    return steps
+    return _with_last_reads(steps)
+
+
+def _with_last_reads(steps: Sequence[Step]) -> list[Step]:
+    """The steps, each with what no later one reads."""
+    read, found = set[str](), list[Step]()
+    for step in reversed(steps):
+        dropped = tuple(dict.fromkeys(name for name in step.reads if name not in read))
+        read.update(dropped)
+        found.append(replace(step, dropped=dropped))
+    return found[::-1]
 
 
 def _without_names(graph: Graph) -> Graph:

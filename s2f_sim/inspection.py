@@ -48,10 +48,10 @@ class LayerInspection:
     Attributes:
         name: of the node; for published networks the path of the module.
         op: its operation in the graph.
-        kernel: what the ``events`` engine runs: ``rows``, ``convolution``, ``depthwise`` or
-            ``grouped`` accumulate, ``products`` or ``dense`` multiply, ``qk_v`` or ``q_kv`` is
-            the association of an attention, ``exact`` or ``dyadic b`` what a sampling does with
-            offsets. None where there is no choice.
+        kernel: what the ``events`` engine runs: ``rows``, ``convolution``, ``depthwise``,
+            ``masked`` or ``grouped`` accumulate, ``products`` or ``dense`` multiply, ``qk_v`` or
+            ``q_kv`` is the association of an attention, ``exact`` or ``dyadic b`` what a sampling
+            does with offsets. None where there is no choice.
         together: outputs side by side that one row of weights serves; None unless accumulating.
         lane: type in which rows are added up before they reach the accumulator; None likewise.
         burst: rows added there at a time, so that no lane can overflow; None if none ever could.

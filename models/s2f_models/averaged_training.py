@@ -48,6 +48,14 @@ class Plan:
         return self.least + (1 - self.least) * (1 + math.cos(math.pi * falling)) / 2
 
 
+def round_to_half(model: nn.Module) -> None:
+    """Round every floating point parameter and statistic to the nearest float16 value."""
+    with torch.no_grad():
+        for tensor in (*model.parameters(), *model.buffers()):
+            if tensor.is_floating_point():
+                tensor.copy_(tensor.half().float())
+
+
 class AveragedTraining(Generic[Model]):
     """Model, averaged model, optimiser and schedule of one run.
 

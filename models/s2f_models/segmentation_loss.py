@@ -192,7 +192,7 @@ def _pixel_loss(
         weights = weights * class_weights[wanted.clamp(min=0)]
     right = scores.gather(2, wanted.clamp(min=0)[:, :, None]).squeeze(2) + _LEAST_SCORE
     share = right / (scores.sum(2) + classes * _LEAST_SCORE)
-    # Weights are there or not, or of classes: nothing to divide by only where nobody is asked.
+    # Only where nobody is asked there is nothing to divide by.
     return -(share.log() * weights).sum() * stages / weights.sum().clamp(min=1e-6)
 
 

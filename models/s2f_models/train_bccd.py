@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.progress import track
-from torch import Tensor, nn
+from torch import Tensor
 
-from s2f_models.averaged_training import AveragedTraining, Plan
+from s2f_models.averaged_training import AveragedTraining, Plan, round_to_half
 from s2f_models.bccd import (
     CLASSES,
     HEIGHT,
@@ -57,14 +57,6 @@ CLASS_WEIGHTS = (1.0, 2.0, 8.0)
 # The averaged weights remember about a thousand steps, fewer in the beginning.
 AVERAGE_DECAY, AVERAGE_WARM_UP = 0.999, 300
 WARM_UP, LEAST_RATE = 0.05, 0.01
-
-
-def round_to_half(model: nn.Module) -> None:
-    """Round every floating point parameter and statistic to the nearest float16 value."""
-    with torch.no_grad():
-        for tensor in (*model.parameters(), *model.buffers()):
-            if tensor.is_floating_point():
-                tensor.copy_(tensor.half().float())
 
 
 def measure(model: SpikeYolo, pictures: list[Picture]) -> tuple[float, float]:

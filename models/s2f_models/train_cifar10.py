@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from s2f_models.averaged_training import round_to_half
 from s2f_models.depthwise_gradient import use_fast_depthwise_gradient
 from s2f_models.quantised_training import bake_weights, quantise_weights
 from s2f_models.registry import create
@@ -103,14 +104,6 @@ def accuracy(model: nn.Module, pixels: Tensor, labels: Tensor) -> float:
             for p, y in zip(torch.split(pixels, 500), torch.split(labels, 500), strict=True)
         )
     return hits / len(pixels)
-
-
-def round_to_half(model: nn.Module) -> None:
-    """Round every floating point parameter and statistic to the nearest float16 value."""
-    with torch.no_grad():
-        for tensor in (*model.parameters(), *model.buffers()):
-            if tensor.is_floating_point():
-                tensor.copy_(tensor.half().float())
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -25,13 +25,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from s2f_models.averaged_training import AveragedTraining, Plan
+from s2f_models.averaged_training import AveragedTraining, Plan, round_to_half
 from s2f_models.event_camera import EventCamera
 from s2f_models.event_classifier import EventClassifier
 from s2f_models.mnist import Digits, framed, read_digits
 from s2f_models.nmnist import CLASSES, SIDE, Recording, augmented, frames, read_archive
 from s2f_models.registry import create
-from s2f_models.train_cifar10 import round_to_half
 
 ARCH = "event_classifier_nmnist"
 LARGEST_GRADIENT_NORM = 2.0

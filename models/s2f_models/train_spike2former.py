@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
 
-from s2f_models.averaged_training import AveragedTraining, Plan
+from s2f_models.averaged_training import AveragedTraining, Plan, round_to_half
 from s2f_models.camvid import read_archive
 from s2f_models.composed_digits import HELD_OUT, held_out, read_photographs
 from s2f_models.deformable_sampling import DeformableSample
@@ -36,7 +36,6 @@ from s2f_models.registry import create
 from s2f_models.segmentation_lessons import Batch, DigitLessons, Lessons, StreetLessons
 from s2f_models.segmentation_loss import segmentation_loss
 from s2f_models.spike2former import Spike2Former
-from s2f_models.train_cifar10 import round_to_half
 
 CALIBRATION_IMAGES = 2
 # Published networks begin with 1e-6 and train for days.

@@ -65,10 +65,10 @@ def infer_type(node: Node, inputs: Sequence[TensorType], params: Arrays) -> Tens
     """(C, H, W) -> (C, *plane), real values, or integers that may widen."""
     del params
     (source,) = inputs
-    smaller = len(source.shape) != IMAGE_RANK or any(
+    unfit = len(source.shape) != IMAGE_RANK or any(
         large < small for large, small in zip(node["plane"], source.plane, strict=True)
     )
-    if smaller or source.dtype is DType.COUNT:
+    if unfit or source.dtype is DType.COUNT:
         raise ShapeMismatchError(
             f"{node.name} interpolates {source} to {'x'.join(map(str, node['plane']))}",
             where=node.origin,

@@ -32,8 +32,10 @@ def test_every_node_is_done_once_and_after_what_it_reads(
     assert len(steps) < len(single_steps(graph)) / 2
     given = {node.name for node in graph.select("input")}
     neurons = []
+    assert len({n for step in steps for n in step.dropped}) == sum(len(s.dropped) for s in steps)
     for step in steps:
         assert set(step.reads) <= given
+        given -= set(step.dropped)
         given |= {node.name for node in (step.membrane, step.neuron) if node is not None}
         neurons += [step.neuron.name] if step.neuron else []
     assert sorted(neurons) == sorted(node.name for node in graph.select("integrate_fire"))
@@ -89,20 +91,22 @@ def test_no_layout_changes_a_count(
             np.testing.assert_array_equal(found.outputs[name], output)
 
 
+WHOLE, SPIKES = TensorType((4,), DType.INT32), TensorType((4,), DType.COUNT, 2)
+
+
+def node(name: str, op: str, inputs: str, output: TensorType) -> Node:
+    return Node(name, op, (inputs,) if inputs else (), (), output, "")
+
+
 def test_a_sum_of_two_shifted_branches_reads_what_is_handed_on() -> None:
-    whole, spikes = TensorType((4,), DType.INT32), TensorType((4,), DType.COUNT, 2)
-
-    def node(name: str, op: str, inputs: str, output: TensorType) -> Node:
-        return Node(name, op, (inputs,) if inputs else (), (), output, "")
-
     nodes = (
-        node("counts", "input", "", spikes),
-        node("one", "event_linear", "counts", whole),
-        node("one shifted", "align", "one", whole),
-        node("two", "event_linear", "counts", whole),
-        node("two shifted", "align", "two", whole),
-        Node("sum", "add", ("one shifted", "two shifted"), (), whole, ""),
-        node("fired", "integrate_fire", "sum", spikes),
+        node("counts", "input", "", SPIKES),
+        node("one", "event_linear", "counts", WHOLE),
+        node("one shifted", "align", "one", WHOLE),
+        node("two", "event_linear", "counts", WHOLE),
+        node("two shifted", "align", "two", WHOLE),
+        Node("sum", "add", ("one shifted", "two shifted"), (), WHOLE, ""),
+        node("fired", "integrate_fire", "sum", SPIKES),
     )
     graph = Graph("branches", Level.EVENT, nodes, {})
     given = {"counts"}
@@ -113,19 +117,14 @@ def test_a_sum_of_two_shifted_branches_reads_what_is_handed_on() -> None:
 
 
 def test_a_shift_that_is_already_done_keeps_no_sum_apart() -> None:
-    whole, spikes = TensorType((4,), DType.INT32), TensorType((4,), DType.COUNT, 2)
-
-    def node(name: str, op: str, inputs: str, output: TensorType) -> Node:
-        return Node(name, op, (inputs,) if inputs else (), (), output, "")
-
     nodes = (
-        node("counts", "input", "", spikes),
-        node("one", "event_linear", "counts", whole),
-        node("two", "event_linear", "counts", whole),
+        node("counts", "input", "", SPIKES),
+        node("one", "event_linear", "counts", WHOLE),
+        node("two", "event_linear", "counts", WHOLE),
         # Listed behind what is added to it, but done with the layer that it shifts.
-        node("one shifted", "align", "one", whole),
-        Node("sum", "add", ("one shifted", "two"), (), whole, ""),
-        node("fired", "integrate_fire", "sum", spikes),
+        node("one shifted", "align", "one", WHOLE),
+        Node("sum", "add", ("one shifted", "two"), (), WHOLE, ""),
+        node("fired", "integrate_fire", "sum", SPIKES),
     )
     one, two = fused_steps(Graph("branches", Level.EVENT, nodes, {}), {"one", "two"})
     assert (one.node.name, one.membrane, one.neuron) == ("one", nodes[3], None)
