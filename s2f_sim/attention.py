@@ -5,6 +5,7 @@ scores. q (kᵀ v): a key spike adds its token's values, a query spike adds a ro
 of spikes count, never only simultaneous ones.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,41 +24,58 @@ ADDITIONS_PER_NS = 10.0
 _Operands = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 
 
-def attend(node: Node, inputs: list[Any], finish: Finish, workers: Workers) -> None:
-    """Counts q uint8[1, N, C], k uint8[1, M, C], v uint8[1, M, V]: sums T[N, V], finished."""
-    query, key, value = (operand.reshape(-1, operand.shape[2]) for operand in inputs)
-    if node["association"] == "qk_v":
-        _scores_first(node, (query, key, value), finish, workers)
-    else:
-        _values_first(node, (query, key, value), finish, workers)
+class Attention:
+    """One attention node, with the layout of what it holds.
 
+    Args:
+        node: of op ``attention``.
+        types: of its query, key and value.
+    """
 
-def _values_first(node: Node, operands: _Operands, finish: Finish, workers: Workers) -> None:
-    query, key, value = operands
-    heads, channels, outputs = node["heads"], query.shape[1], value.shape[1]
-    width, kind = outputs // heads, node.output.dtype.array_type
-    pitch = -(-width // LANES) * LANES
-    held = np.zeros(channels * pitch, kind)
-    held_of = np.arange(0, channels * pitch, pitch)
-    value_of = np.repeat(np.arange(0, outputs, width), channels // heads)
-    keys, queries, values = flat_window(key), flat_window(query), value.reshape(-1)
-    levels = max(int(operand.max(initial=0)) for operand in (query, key))
-    tile = min(tile_positions(outputs), len(query))
+    def __init__(self, node: Node, types: Sequence[TensorType]) -> None:
+        query, key, value = types
+        self._node = node
+        self._heads, self._channels, self._outputs = node["heads"], query.channels, value.channels
+        self._width = value.channels // self._heads
+        self._kind = node.output.dtype.array_type
+        pitch = -(-self._width // LANES) * LANES
+        self._held_of = np.arange(0, query.channels * pitch, pitch)
+        first = np.arange(0, value.channels, self._width)
+        self._value_of = np.repeat(first, query.channels // self._heads)
+        self._held = query.channels * pitch
+        self._listed = list_length(1, query.channels, max(query.levels, key.levels))
+        self._tile = min(tile_positions(value.channels), query.positions)
 
-    def room() -> tuple[NDArray[Any], NDArray[Any]]:
-        return np.empty(list_length(1, channels, levels), np.uint32), np.empty(2, np.int64)
+    def accumulate(
+        self, operands: Sequence[NDArray[Any]], finish: Finish, workers: Workers
+    ) -> None:
+        """Counts q uint8[1, N, C], k uint8[1, M, C], v uint8[1, M, V]: sums T[N, V], finished."""
+        query, key, value = (operand.reshape(-1, operand.shape[2]) for operand in operands)
+        if self._node["association"] == "qk_v":
+            _scores_first(self._node, (query, key, value), finish, workers)
+        else:
+            self._values_first((query, key, value), finish, workers)
 
-    def hold(first: int, last: int) -> None:
-        keyed = keys, len(key), channels, values, value_of, held, held_of, width
-        hold_values(*keyed, *room(), first, last)
+    def _values_first(self, operands: _Operands, finish: Finish, workers: Workers) -> None:
+        query, key, value = operands
+        channels, width, tile = self._channels, self._width, self._tile
+        held = np.zeros(self._held, self._kind)
+        keyed = flat_window(key), len(key), channels, value.reshape(-1)
+        asked = flat_window(query), channels, held, self._held_of, self._value_of, width, tile
 
-    def read(first: int, last: int) -> None:
-        asked = queries, channels, held, held_of, value_of, width, tile
-        sums = np.empty(tile * outputs + LANES, kind)
-        read_values(*asked, *room(), sums, finish, first, last)
+        def room() -> tuple[NDArray[Any], NDArray[Any]]:
+            return np.empty(self._listed, np.uint32), np.empty(2, np.int64)
 
-    workers.over_rows(channels, hold, key.size * width / ADDITIONS_PER_NS)
-    workers.over_rows(len(query), read, query.size * width / ADDITIONS_PER_NS)
+        def hold(first: int, last: int) -> None:
+            rows = self._value_of, held, self._held_of, width
+            hold_values(*keyed, *rows, *room(), first, last)
+
+        def read(first: int, last: int) -> None:
+            sums = np.empty(tile * self._outputs + LANES, self._kind)
+            read_values(*asked, *room(), sums, finish, first, last)
+
+        workers.over_rows(channels, hold, key.size * width / ADDITIONS_PER_NS)
+        workers.over_rows(len(query), read, query.size * width / ADDITIONS_PER_NS)
 
 
 def _scores_first(node: Node, operands: _Operands, finish: Finish, workers: Workers) -> None:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from s2f_deploy.ir.graph import Graph, Node, TensorType
 from s2f_deploy.ops import evaluate
 from s2f_deploy.ops.bilinear_upsample import is_twofold
-from s2f_sim.attention import attend
+from s2f_deploy.ops.fixed_point import dense_digitise
+from s2f_sim.attention import Attention
 from s2f_sim.finishing import Finishing, finish_sums
 from s2f_sim.fusion import Step, fused_steps
 from s2f_sim.kernels.events import flat_window
@@ -28,6 +29,7 @@ from s2f_sim.synapses import Synapse, prepare, prepare_products
 from s2f_sim.upsampling import Upsampling
 from s2f_sim.workers import Workers
 
+_IMAGE_AXES = 3
 ChooseLayout = Callable[[Node, TensorType, NDArray[Any]], Layout]
 
 
@@ -49,7 +51,11 @@ class EventsEngine:
         # Of wiring addresses, of constants their values: turned to channels last once.
         self._turned: dict[str, NDArray[Any]] = {}
         self._synapses = dict(self._prepared(layout))
-        fusing = self._synapses.keys() | {node.name for node in graph.select("attention")}
+        self._attentions = {
+            node.name: Attention(node, [self._types[name] for name in node.inputs])
+            for node in graph.select("attention")
+        }
+        fusing = self._synapses.keys() | self._attentions.keys()
         self.steps = fused_steps(graph, fusing)
         self._finishing = {
             step.node.name: Finishing(graph, step, self._bias(step.node))
@@ -79,8 +85,9 @@ class EventsEngine:
         return prepared
 
     def from_array(self, node: Node, array: NDArray[Any]) -> NDArray[Any]:
-        """T[C, ...] -> channels last."""
-        return np.ascontiguousarray(_channels_last(node.output, array))
+        """T[C, ...] -> channels last; an image as a view, what multiplies it lays it out anew."""
+        turned = _channels_last(node.output, array)
+        return turned if node.op == "input" else np.ascontiguousarray(turned)
 
     def to_array(self, node: Node, value: NDArray[Any]) -> NDArray[Any]:
         """Channels last -> a view T[C, ...] of the node's shape."""
@@ -101,19 +108,19 @@ class EventsEngine:
         self, step: Step, inputs: list[Any], other: NDArray[Any] | None, timesteps: int
     ) -> tuple[Any, Any, NDArray[Any] | None]:
         """Of sums that are finished while they are in the cache."""
-        node, several = step.node, step.node.output.steps > 1
-        synapse = self._synapses.get(node.name)
+        name, several = step.node.name, step.node.output.steps > 1
+        synapse, attention = self._synapses.get(name), self._attentions.get(name)
 
         def work(now: int, finish: Finish) -> None:
             read = [value[now] for value in inputs] if several else inputs
             if synapse is not None:
                 synapse.accumulate(read[0], finish, self._workers)
-            elif node.op == "attention":
-                attend(node, read, finish, self._workers)
+            elif attention is not None:
+                attention.accumulate(read, finish, self._workers)
             else:
                 finish_sums(read[0].reshape(-1), finish, self._workers)
 
-        return self._finishing[node.name].run(other, timesteps, work)
+        return self._finishing[name].run(other, timesteps, work)
 
     def _bias(self, node: Node) -> NDArray[Any] | None:
         synapse = self._synapses.get(node.name)
@@ -131,6 +138,8 @@ class EventsEngine:
                 return shifted
             case "concat" | "upsample" | "rewire" | "reshape" | "repeat":
                 return self._wired(node, inputs)
+            case "digitise":
+                return dense_digitise(node, inputs, ())
             case "product":
                 return read_held(node, inputs[0], inputs[1], self._workers)
             case "deformable_sample":
@@ -208,6 +217,10 @@ def _channels_last(output: TensorType, array: NDArray[Any]) -> NDArray[Any]:
 
 def _channels_first(output: TensorType, value: NDArray[Any]) -> NDArray[Any]:
     """Channels last -> a view T[C, ...] of the type's shape."""
+    shape = output.array_shape
+    if output.steps == 1 and value.ndim == len(shape) == _IMAGE_AXES:
+        # What most values are: they come by the hundred.
+        return value.transpose(2, 0, 1)
     steps = value.reshape(output.steps, *output.plane, output.channels)
-    shown: NDArray[Any] = steps.transpose(0, 3, 1, 2).reshape(output.array_shape)
+    shown: NDArray[Any] = steps.transpose(0, 3, 1, 2).reshape(shape)
     return shown

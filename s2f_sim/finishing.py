@@ -15,6 +15,8 @@ from s2f_sim.workers import Workers
 
 # A rough speed of one core, only to judge whether a second thread pays.
 NEURONS_FIRED_PER_NS = 1.0
+_CONSTANT = Finish._fields.index("timesteps")
+"""Fields of a `Finish` that are the same for every sample."""
 
 
 class Finishing:
@@ -53,6 +55,10 @@ class Finishing:
         self._sizes = output.steps, output.positions, output.channels
         self._membrane = None if step.membrane is None else _value_shape(step.membrane.output)
         self._fired = None if step.neuron is None else _value_shape(step.neuron.output)
+        kept = output.positions if self._membrane else 0
+        self._kept = output.steps, kept, output.channels
+        self._neurons = output.positions * output.channels if self._fired else 0
+        self._constant = self._once[:_CONSTANT]
 
     def _firing(self, neuron: Node, arrays: Sequence[NDArray[Any]]) -> Finish:
         comparators = self._spread(arrays[0], arrays[0].dtype)
@@ -101,26 +107,27 @@ class Finishing:
         Returns:
             Value of the membrane's node, of the neuron, its spikes; None for what there is not.
         """
-        steps, positions, channels = self._sizes
-        neurons = positions * channels if self._fired else 0
-        others = None if other is None else other.reshape(self._sizes)
-        kept = self._sizes if self._membrane else (steps, 0, channels)
-        membrane = np.empty(kept, self._once.bias.dtype)
+        once, neurons = self._once, self._neurons
+        steps, positions, _ = self._sizes
+        membrane = np.empty(self._kept, once.bias.dtype)
         counts = np.empty(steps * neurons + OVERHANG, np.uint8)
-        spikes = np.empty((steps, timesteps, positions if self._fired else 0), np.int32)
-        before, after = self._carried()
-        usual = timesteps == len(self._once.comparators)
-        patterns = self._usual if usual else self._once.patterns
+        spikes = np.empty((steps, timesteps, positions if neurons else 0), np.int32)
+        before, after = self._carried() if self._remembers else (once.before, once.after)
+        patterns = self._usual if timesteps == len(once.comparators) else once.patterns
+        others = None if other is None else other.reshape(self._sizes)
         for now in range(steps):
-            finish = self._once._replace(
-                timesteps=timesteps,
-                other=self._once.other if others is None else others[now],
-                membrane=membrane[now],
-                counts=counts[now * neurons : (now + 1) * neurons + OVERHANG],
-                spikes=spikes[now],
-                before=before,
-                after=after,
-                patterns=patterns,
+            finish = Finish._make(
+                (
+                    *self._constant,
+                    timesteps,
+                    patterns,
+                    once.other if others is None else others[now],
+                    membrane[now],
+                    counts[now * neurons : (now + 1) * neurons + OVERHANG],
+                    spikes[now],
+                    before,
+                    after,
+                )
             )
             work(now, finish)
             before, after = after, before
@@ -131,8 +138,6 @@ class Finishing:
 
     def _carried(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """Room for what one real timestep leaves to the next; nothing is left to the first."""
-        if not self._remembers:
-            return self._once.before, self._once.after
         shape, dtype = self._sizes[1:], self._once.comparators.dtype
         return np.zeros(shape, dtype), np.empty(shape, dtype)
 

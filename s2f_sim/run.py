@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from numpy.typing import NDArray
 
@@ -20,8 +20,7 @@ Kind = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class LayerCounts:
+class LayerCounts(NamedTuple):
     """Work one layer did, summed over the samples of a run.
 
     Attributes:

@@ -18,7 +18,7 @@ Source: ``spike2former.md`` section 13.1.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -131,8 +131,7 @@ class SamplingWork:
     def of(self, layer: LayerCounts) -> LayerCounts:
         """The counts of the layer, with what it did."""
         accumulated = self.additions if layer.kind == "dyadic_sampling" else ()
-        return replace(
-            layer,
+        return layer._replace(
             spikes_by_timestep=self.spikes,
             ac_by_timestep=accumulated,
             mac=self.products,

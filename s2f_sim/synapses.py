@@ -45,7 +45,7 @@ def prepare(
     match layout.kernel:
         case "rows":
             packed = pack_rows(rows[0, 0], layout.cache_bytes)
-            return _Rows(packed, flat_bias(bias), source.levels)
+            return _Rows.of(packed, flat_bias(bias), source)
         case "grouped":
             return _Grouped.of(node, source, rows, bias, layout)
         case "depthwise":
@@ -93,24 +93,40 @@ class _Rows:
 
     packed: PackedRows
     bias: NDArray[Any]
-    levels: int
+    channels: int
+    tile: int
+    listed: int
+    estimate_ns: float
+
+    @classmethod
+    def of(cls, packed: PackedRows, bias: NDArray[Any], source: TensorType) -> "_Rows":
+        """Of rows [I, O]."""
+        outputs = bias.shape[1]
+        tile = min(tile_positions(outputs), source.positions)
+        synapses = source.positions * source.channels * outputs
+        return cls(
+            packed,
+            bias,
+            source.channels,
+            tile,
+            list_length(tile, source.channels, source.levels),
+            synapses * TYPICAL_COUNT / ACCUMULATIONS_PER_NS,
+        )
 
     def accumulate(self, source: NDArray[Any], finish: Finish, workers: Workers) -> None:
-        channels = source.shape[2]
-        packed, positions, outputs = self.packed, source.size // channels, self.bias.shape[1]
-        tile = min(tile_positions(outputs), positions)
-        arrays = flat_window(source), channels, packed.lanes, packed.blocks, packed.burst, tile
+        packed, tile, kind = self.packed, self.tile, self.bias.dtype
+        sums = tile * self.bias.shape[1] + OVERHANG
+        arrays = flat_window(source), self.channels, packed.lanes, packed.blocks, packed.burst
 
         def work(first: int, last: int) -> None:
             room = (
-                np.empty(list_length(tile, channels, self.levels), np.uint32),
+                np.empty(self.listed, np.uint32),
                 np.empty(tile + 1, np.int64),
-                np.empty(tile * outputs + OVERHANG, self.bias.dtype),
+                np.empty(sums, kind),
             )
-            accumulate_rows(*arrays, *room, finish, first, last)
+            accumulate_rows(*arrays, tile, *room, finish, first, last)
 
-        estimate_ns = source.size * outputs * TYPICAL_COUNT / ACCUMULATIONS_PER_NS
-        workers.over_rows(positions, work, estimate_ns)
+        workers.over_rows(source.size // self.channels, work, self.estimate_ns)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -119,12 +135,13 @@ class _Convolution:
 
     packed: PackedRows
     bias: NDArray[Any]
-    levels: int
     window: tuple[int, int, int]
     stride: tuple[int, int]
     padding: tuple[int, int]
     plane: tuple[int, int]
-    synapses: int
+    tile: int
+    listed: int
+    estimate_ns: float
 
     @classmethod
     def of(
@@ -142,45 +159,46 @@ class _Convolution:
         wide = np.zeros((height, side, channels, together, outputs), rows.dtype)
         for k in range(together):
             wide[:, k * across : k * across + width, :, k] = rows
+        packed = pack_rows(wide.reshape(-1, together * outputs), layout.cache_bytes)
+        plane, synapses = node.output.plane, node.output.positions * rows.size
         return cls(
-            pack_rows(wide.reshape(-1, together * outputs), layout.cache_bytes),
+            packed,
             flat_bias(bias),
-            source.levels,
             (height, side, together),
             (down, across * together),
             node["padding"][:2],
-            node.output.plane,
-            node.output.positions * rows.size,
+            plane,
+            _tile_columns(packed, plane[1], together, outputs),
+            height * list_length(source.plane[1], channels, source.levels),
+            synapses * TYPICAL_COUNT / ACCUMULATIONS_PER_NS,
         )
 
     def accumulate(self, source: NDArray[Any], finish: Finish, workers: Workers) -> None:
         packed, (lines, columns) = self.packed, self.plane
-        _, width, channels = source.shape
         arrays = flat_window(source), source.shape, packed.lanes, packed.blocks, packed.burst
-        tile = self._tile_columns()
-        geometry = self.window, self.stride, self.padding, columns, tile
-        taps, _, together = self.window
-        events = taps * list_length(width, channels, self.levels)
+        geometry = self.window, self.stride, self.padding, columns, self.tile
+        (taps, _, together), places = self.window, source.shape[1] + 1
+        sums = (self.tile + together) * self.bias.shape[1] + OVERHANG
 
         def work(first: int, last: int) -> None:
             room = (
-                np.empty(events, np.uint32),
-                np.empty(taps * (width + 1), np.int64),
-                np.empty(events, np.uint32),
-                np.empty(width + 1, np.int64),
-                np.empty((tile + together) * self.bias.shape[1] + OVERHANG, self.bias.dtype),
+                np.empty(self.listed, np.uint32),
+                np.empty(taps * places, np.int64),
+                np.empty(self.listed, np.uint32),
+                np.empty(places, np.int64),
+                np.empty(sums, self.bias.dtype),
             )
             accumulate_convolution(*arrays, *geometry, *room, finish, first, last)
 
-        workers.over_rows(lines, work, self.synapses * TYPICAL_COUNT / ACCUMULATIONS_PER_NS)
+        workers.over_rows(lines, work, self.estimate_ns)
 
-    def _tile_columns(self) -> int:
-        """As many as leave room for a block of weights, or enough to pay for fetching it."""
-        columns, together = self.plane[1], self.window[2]
-        largest_block = self.packed.lanes.nbytes // len(self.packed.blocks)
-        tile = tile_positions(self.bias.shape[1])
-        tile = tile if largest_block <= CACHE_BYTES else _FETCHES_PER_TILE * tile
-        return min(-(-tile // together), -(-columns // together)) * together
+
+def _tile_columns(packed: PackedRows, columns: int, together: int, outputs: int) -> int:
+    """As many as leave room for a block of weights, or enough to pay for fetching it."""
+    largest_block = packed.lanes.nbytes // len(packed.blocks)
+    tile = tile_positions(outputs)
+    tile = tile if largest_block <= CACHE_BYTES else _FETCHES_PER_TILE * tile
+    return min(-(-tile // together), -(-columns // together)) * together
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -234,7 +252,10 @@ class _Products:
         height, width, channels = source.shape
         # One more column: the last pair may look beyond its window.
         image = np.zeros((top + height + bottom, left + width + right + 1, channels), self.pixel)
-        image[top : top + height, left : left + width] = source
+        inside = image[top : top + height, left : left + width]
+        # An image comes channel by channel: three long loops cost less than many of three.
+        for channel in range(channels):
+            inside[..., channel] = source[..., channel]
         lines, columns = self.plane
         pixels = image.reshape(-1), image[0].size, self.rows.reshape(-1), self.rows.shape, channels
         lanes = columns * self.bias.shape[1] + self.rows.shape[2]

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from s2f_deploy.ir.graph import Node
 from s2f_deploy.ops.upsample import spread
-from s2f_sim.kernels.spike_counting import add_reached, sum_spikes
 
 RECOUNTED = frozenset({"max_pool", "rewire"})
 """Wiring that gives positions other spikes than those of one position of its source."""
@@ -22,18 +21,31 @@ class Source:
     Attributes:
         name: of the population, or of wiring that shows it.
         positions: how many it has.
+        channels: neurons of a position.
+        steps: its real timesteps.
         reached: of every spike, or int64[positions] where they differ.
     """
 
     name: str
     positions: int
+    channels: int
+    steps: int
     reached: int | NDArray[np.int64]
 
     @classmethod
-    def of(cls, name: str, reached: NDArray[np.int64]) -> "Source":
-        """Synapses reached from every position."""
-        same = bool((reached == reached[0]).all())
-        return cls(name, len(reached), int(reached[0]) if same else reached)
+    def of(cls, node: Node, reached: int | NDArray[np.int64]) -> "Source":
+        """Synapses reached by every spike, or from every position."""
+        shape = node.output.positions, node.output.channels, node.output.steps
+        if not isinstance(reached, int):
+            assert len(reached) == node.output.positions
+            reached = int(reached[0]) if (reached == reached[0]).all() else reached
+        return cls(node.name, *shape, reached)
+
+    @property
+    def largest(self) -> int:
+        """Synapses that it can reach in one timestep."""
+        reached = self.reached if isinstance(self.reached, int) else int(self.reached.max())
+        return self.positions * self.channels * max(reached, 1)
 
 
 class Trains:
@@ -41,7 +53,6 @@ class Trains:
 
     def __init__(self, nodes: Mapping[str, Node], fired: Mapping[str, NDArray[Any]]) -> None:
         self._nodes, self._known = nodes, dict(fired)
-        self._sums: dict[str, list[int]] = {}
 
     def of(self, name: str) -> NDArray[Any]:
         """Of a population, or as wiring shows them; an OR of trains is a train of its own."""
@@ -56,26 +67,3 @@ class Trains:
             self._known[name] = shown
         # One type of train: each would compile a kernel of its own.
         return self._known[name].astype(np.int32, copy=False)
-
-    def arrived(self, source: Source) -> list[int]:
-        """Spikes of each timestep, from all positions."""
-        if source.name not in self._sums:
-            train = self.of(source.name)
-            assert train.shape[1] == source.positions
-            sums = np.empty(len(train), np.int64)
-            sum_spikes(train, sums)
-            self._sums[source.name] = sums.tolist()
-        return self._sums[source.name]
-
-    def reaching(self, source: Source) -> tuple[list[int], list[int]]:
-        """Spikes of each timestep, and the synapses they reach."""
-        if isinstance(source.reached, int):
-            arrived = self.arrived(source)
-            return arrived, [spikes * source.reached for spikes in arrived]
-        train = self.of(source.name)
-        # The kernel would run off their ends in silence.
-        assert train.shape[1] == source.positions
-        totals = np.zeros((2, len(train)), np.int64)
-        add_reached(train, source.reached, totals)
-        arrived, reached = totals.tolist()
-        return arrived, reached

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,7 @@ class TensorType:
     @property
     def positions(self) -> int:
         """Product of all axes but the first; 1 for a vector."""
-        return int(np.prod(self.shape[1:], dtype=np.int64))
+        return prod(self.shape[1:])
 
     @property
     def plane(self) -> tuple[int, int]:

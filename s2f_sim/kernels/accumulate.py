@@ -15,6 +15,7 @@ from s2f_sim.kernels.clearing import clear
 from s2f_sim.kernels.events import list_row, merge_rows
 from s2f_sim.kernels.finish import Finish, finish_row
 from s2f_sim.kernels.kernel import kernel
+from s2f_sim.kernels.prefetching import prefetch
 
 OVERHANG = 512
 """Lanes by which the last block of a row of membranes may reach beyond it; it adds zeros there."""
@@ -52,6 +53,7 @@ def accumulate_rows(
         last_row: one past the last.
     """
     outputs = finish.bias.shape[1]
+    prefetch(lanes)
     for start in range(first_row, last_row, tile_positions):
         left = last_row - start
         positions = tile_positions if tile_positions < left else left
@@ -117,6 +119,7 @@ def accumulate_convolution(
     outputs = finish.bias.shape[1]
     pitch_of_lists = index.size // kernel_height
     listed = 0
+    prefetch(lanes)
     for oy in range(first_row, last_row):
         top = oy * stride[0] - padding[0]
         bottom = top + kernel_height

@@ -41,15 +41,15 @@ class Finish(NamedTuple):
         one_count: W[C], what a spike takes from a membrane that remembers.
         leak: W[2], of integers the shift to the right, of float32 the factor; and ``fine``, units
             of the membrane in one unit of the sums.
-        timesteps: only so many comparators are asked.
         added: whether there is a residual.
+        timesteps: only so many comparators are asked.
+        patterns: T[7, period * C], see `patterns_of`; empty where they do not serve.
         other: T[P, C], the residual, or empty.
         membrane: out, T[P, C]; empty if nobody reads membranes.
         counts: out, uint8[P * C + OVERHANG]; empty if nothing fires.
         spikes: out, int32[K, P]; row d - 1 counts a position's neurons with ``n >= d``.
         before: W[P, C], what the last real timestep left; empty if nothing is remembered.
         after: out, W[P, C], what this one leaves.
-        patterns: T[7, period * C], see `patterns_of`; empty where they do not serve.
     """
 
     bias: NDArray[Any]
@@ -59,15 +59,15 @@ class Finish(NamedTuple):
     comparators: NDArray[Any]
     one_count: NDArray[Any]
     leak: NDArray[Any]
-    timesteps: int
     added: bool
+    timesteps: int
+    patterns: NDArray[Any]
     other: NDArray[Any]
     membrane: NDArray[Any]
     counts: NDArray[np.uint8]
     spikes: NDArray[np.int32]
     before: NDArray[Any]
     after: NDArray[Any]
-    patterns: NDArray[Any]
 
 
 def patterns_of(finish: Finish) -> NDArray[Any]:
@@ -100,15 +100,15 @@ def only_sums(bias: NDArray[Any], membrane: NDArray[Any]) -> Finish:
         comparators=none,
         one_count=nothing,
         leak=nothing,
-        timesteps=0,
         added=False,
+        timesteps=0,
+        patterns=none,
         other=none,
         membrane=membrane,
         counts=np.empty(0, np.uint8),
         spikes=np.empty((0, 0), np.int32),
         before=none,
         after=none,
-        patterns=none,
     )
 
 

@@ -32,7 +32,7 @@ def sum_spikes(spikes: NDArray[Any], sums: NDArray[Any]) -> None:
 
     Args:
         spikes: int32[K, P].
-        sums: out, int64[K].
+        sums: out, int64 for at least K timesteps.
     """
     for timestep in range(spikes.shape[0]):
         arrived = 0
@@ -48,7 +48,7 @@ def add_reached(spikes: NDArray[Any], reached: NDArray[Any], totals: NDArray[Any
     Args:
         spikes: int32[K, P].
         reached: int64[P], synapses a spike reaches from each position.
-        totals: int64[2, K], spikes and synaptic accumulations of each timestep, added to.
+        totals: int64[2, K or more], spikes and synaptic accumulations of each timestep, added to.
     """
     for timestep in range(spikes.shape[0]):
         arrived, accumulated = 0, 0
