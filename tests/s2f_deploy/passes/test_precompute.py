@@ -33,21 +33,25 @@ def learned(made: IntegerBuilder, shape: tuple[int, ...], steps: int) -> str:
     return name
 
 
-def by_heart(made: IntegerBuilder, shape: tuple[int, ...], steps: int) -> str:
+def by_heart(
+    made: IntegerBuilder, shape: tuple[int, ...], steps: int, norm: float | None = None
+) -> str:
     """Spikes of the second population behind a learned tensor."""
     first = made.neuron(learned(made, shape, steps))
-    return made.neuron(made.same(first, shape[0]))
+    return made.neuron(made.same(first, shape[0]), norm)
 
 
-def wired(made: IntegerBuilder, shape: tuple[int, ...], steps: int, kind: str) -> str:
-    """Spikes that are known before the image is, as wiring shows them."""
+def wired(
+    made: IntegerBuilder, shape: tuple[int, ...], steps: int, kind: str, norm: float | None = None
+) -> str:
+    """Spikes that are known before the image is, as wiring shows them, of one norm or of any."""
     if kind == "plain":
-        return by_heart(made, shape, steps)
+        return by_heart(made, shape, steps, norm)
     if kind == "joined":
         channels, *plane = shape
         half = (channels // 2, *plane)
-        return made.concat(by_heart(made, half, steps), by_heart(made, half, steps))
-    known = by_heart(made, shape, steps)
+        return made.concat(*(by_heart(made, half, steps, norm) for _ in range(2)))
+    known = by_heart(made, shape, steps, norm)
     if kind == "pooled":
         return made.max_pooled(known, 3, 1, 1)
     # (C, N) in memory taken as (N, C), then transposed.
@@ -88,7 +92,8 @@ def networks(draw: st.DrawFn) -> IntegerCase:
     kind = draw(st.sampled_from(["beside", "sum", *(["attention"] if steps == 1 else [])]))
     turned = ["turned"] if steps == 1 and kind != "attention" else []
     shown = draw(st.sampled_from(["plain", "joined", "pooled", *turned]))
-    known = wired(made, shape, steps, shown)
+    # Attention takes counts of one norm only.
+    known = wired(made, shape, steps, shown, norm=3.0 if kind == "attention" else None)
     if kind == "beside":
         current = made.same(made.concat(known, fired), 4)
     elif kind == "sum":
