@@ -3,9 +3,9 @@
     python benchmarks/whole_networks.py [--network NAME] [--counts 0.1 0.37 0.8] [--json FILE]
 
 E-SpikeFormer with random weights whose norms are scaled until the mean count over the neuron layers
-is what was asked for. A full simulation, every spike and synaptic operation counted, against
-ONNX Runtime in float32, ONNX Runtime in int8 (QDQ, per channel) and PyTorch, on the same number
-of threads, in turns. Spikes must be those of the deployed network: the script checks int8 counts
+is what was asked for. A full simulation, every spike and synaptic operation counted, then ONNX
+Runtime in int8 (QDQ, per channel) and PyTorch: each in turns with ONNX Runtime in float32, on the
+same number of threads. Spikes must be those of the deployed network: the script checks int8 counts
 against the dense reference before it measures. Peak memory is that of a process of its own that
 does nothing else.
 """
@@ -39,11 +39,15 @@ from tempering import temper
 
 GAIN = 2.75
 ARITHMETICS = ("int8", "float32")
+DENSE = "float32"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One activity and number of threads; times are medians in milliseconds."""
+    """One activity and number of threads; times are medians in milliseconds.
+
+    ``dense_ms`` are those of ONNX Runtime in float32, in turns with each of the others.
+    """
 
     network: str
     threads: int
@@ -51,6 +55,7 @@ class Row:
     accumulations: int
     dense_macs: int
     ms: dict[str, float]
+    dense_ms: dict[str, float]
     ratio_to_float32: dict[str, float]
 
 
@@ -122,13 +127,14 @@ def measure(network: str, side: int, count: float, repeats: int, folder: Path) -
                 model(torch.from_numpy(image))
 
         runs: dict[str, Callable[[], object]] = {
-            "float32": session(path, threads, image),
+            DENSE: session(path, threads, image),
             "s2f int8": lambda: simulators["int8"].run(image),  # noqa: B023
             "s2f float32": lambda: simulators["float32"].run(image),  # noqa: B023
             "int8": session(int8, threads, image),
             "torch": run_torch,
         }
-        seconds = times_in_turns(runs, repeats)
+        dense = runs.pop(DENSE)
+        pairs = {n: times_in_turns({DENSE: dense, n: run}, repeats) for n, run in runs.items()}
         layers = simulators["int8"].run(image).layers
         rows.append(
             Row(
@@ -137,8 +143,9 @@ def measure(network: str, side: int, count: float, repeats: int, folder: Path) -
                 mean_count,
                 sum(layer.ac for layer in layers),
                 sum(layer.dense_mac for layer in layers),
-                {name: median_ms(taken) for name, taken in seconds.items()},
-                {n: median_ratio(taken, seconds["float32"]) for n, taken in seconds.items()},
+                {name: median_ms(pair[name]) for name, pair in pairs.items()},
+                {name: median_ms(pair[DENSE]) for name, pair in pairs.items()},
+                {n: median_ratio(pair[n], pair[DENSE]) for n, pair in pairs.items()},
             )
         )
     return rows
@@ -194,8 +201,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=11)
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
-    columns = ("float32", "s2f int8", "s2f float32", "int8", "torch")
-    print("threads  count   GAC " + "".join(f"{name:>20}" for name in columns))
+    columns = ("s2f int8", "s2f float32", "int8", "torch")
+    print("threads  count   GAC " + "".join(f"{name + ' / float32':>28}" for name in columns))
     rows: list[Row] = []
     memory = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -203,7 +210,8 @@ def main() -> None:
             found = measure(options.network, options.side, count, options.repeats, Path(folder))
             for row in found:
                 cells = "".join(
-                    f"{row.ms[name]:9.1f} ms ({row.ratio_to_float32[name]:5.2f})"
+                    f"{row.ms[name]:9.1f} /{row.dense_ms[name]:6.1f} ms"
+                    f" ({row.ratio_to_float32[name]:5.3f})"
                     for name in columns
                 )
                 head = f"{row.threads:7} {row.mean_count:6.3f} {row.accumulations / 1e9:5.2f}  "

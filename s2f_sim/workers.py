@@ -2,59 +2,129 @@
 
 import os
 from collections.abc import Callable
-from functools import cache
 from itertools import count
 from queue import SimpleQueue
 from threading import Lock, Thread
 
+import numpy as np
+from numpy.typing import NDArray
+
+from s2f_sim.kernels.waiting import wait_for
+
 # More pieces than threads, so that a thread with silent rows takes work from a busy one.
 PIECES_PER_THREAD = 2
-# Handing work to a thread and waiting for it costs more than a small layer takes: a processor of a
-# virtual machine that has gone to sleep wakes slowly.
-WORTHWHILE_NS = 600_000
+# Handing work to a thread that is awake and waiting for it costs some ten microseconds.
+WORTHWHILE_NS = 150_000
+# Of some tens of nanoseconds: a thread stays awake for a millisecond, as a processor of a virtual
+# machine that has gone to sleep takes long to wake.
+_LOOKS = 20_000
+# While the thread that has a job hands it on, begins with it and lets go of the interpreter's lock.
+_REST = 200
+_JOB = 0
+"""Of the tickets of helpers that which numbers the jobs; the others are a thread's each."""
+
+
+class _Job:
+    """Rows to work on, piece by piece, by whoever comes.
+
+    Args:
+        rows: how many there are.
+        pieces: how many they are cut into.
+        work: does a range of them.
+    """
+
+    def __init__(self, rows: int, pieces: int, work: Callable[[int, int], None]) -> None:
+        self.rows, self.pieces, self.work = rows, pieces, work
+        self.errors: list[BaseException] = []
+        # The interpreter makes taking the next number atomic.
+        self._numbers = count()
+
+    def take(self) -> bool:
+        """Do a piece that nobody has taken; return whether there was one."""
+        piece = next(self._numbers)
+        if piece >= self.pieces:
+            return False
+        try:
+            self.work(self.rows * piece // self.pieces, self.rows * (piece + 1) // self.pieces)
+        except BaseException as error:
+            self.errors.append(error)
+        return True
 
 
 class _Helpers:
-    """Threads that wait for something to do; a queue wakes one faster than an executor does."""
+    """Threads that take pieces of a job: awake for a while after each, then asleep."""
 
     def __init__(self, size: int) -> None:
-        self.size = size
         self._busy = Lock()
-        self._done: SimpleQueue[BaseException | None] = SimpleQueue()
-        self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        for _ in range(size):
-            Thread(target=self._serve, name="s2f worker", daemon=True).start()
+        self.interrupted = False
+        self._job: tuple[int, _Job | None] = (0, None)
+        # The last job there was, then how many pieces each thread has ever done.
+        self._tickets = np.zeros(_JOB + 1 + size, np.int64)
+        self._asleep = [False] * size
+        self._wake: list[SimpleQueue[None]] = [SimpleQueue() for _ in range(size)]
+        for number in range(size):
+            Thread(target=self._serve, args=(number,), name="s2f worker", daemon=True).start()
 
-    def _serve(self) -> None:
+    def _serve(self, number: int) -> None:
+        jobs, own = self._tickets[: _JOB + 1], self._tickets[_JOB + 1 + number :][:1]
+        seen = pieces = 0
         while True:
-            job = self._jobs.get()
-            try:
-                job()
-            except BaseException as error:
-                self._done.put(error)
-            else:
-                self._done.put(None)
+            if not wait_for(jobs, seen + 1, _LOOKS, own, pieces, _REST):
+                self._sleep(number, seen)
+            seen, job = self._job
+            while job is not None and job.take():
+                pieces += 1
             # Nothing of the last layer is kept until the next one comes.
             del job
 
-    def run(self, job: Callable[[], None]) -> None:
-        """Do ``job`` in every thread and in this one; return when all are done."""
+    def _sleep(self, number: int, seen: int) -> None:
+        """Sleep until there is another job than the one that was seen last."""
+        self._asleep[number] = True
+        # A job that came before this thread said that it sleeps does not wake it.
+        while self._tickets[_JOB] == seen:
+            self._wake[number].get()
+        self._asleep[number] = False
+
+    def run(self, job: _Job) -> None:
+        """Do a job together; a thread that comes too late is not waited for."""
         with self._busy:
-            for _ in range(self.size):
-                self._jobs.put(job)
             try:
-                job()
-            finally:
-                errors = [self._done.get() for _ in range(self.size)]
-        for error in errors:
-            if error is not None:
-                raise error
+                self._share(job)
+            except BaseException:
+                # Nobody knows who is still doing what.
+                self.interrupted = True
+                raise
+        for error in job.errors:
+            raise error
+
+    def _share(self, job: _Job) -> None:
+        done = self._tickets[_JOB + 1 :]
+        before, own = int(done.sum()), 0
+        ticket = int(self._tickets[_JOB]) + 1
+        self._job = ticket, job
+        self._tickets[_JOB] = ticket
+        for asleep, wake in zip(self._asleep, self._wake, strict=True):
+            if asleep:
+                wake.put(None)
+        while job.take():
+            own += 1
+        self._wait(done, before + job.pieces - own)
+        self._job = ticket, None
+
+    def _wait(self, done: NDArray[np.int64], total: int) -> None:
+        while not wait_for(done, total, _LOOKS, done[:0], 0, 0):
+            pass
 
 
-@cache
+_SETS: dict[int, _Helpers] = {}
+
+
 def _helpers(size: int) -> _Helpers:
-    """One set of threads for all simulators of a process."""
-    return _Helpers(size)
+    """One set of threads for all simulators of a process, as long as nothing interrupts it."""
+    found = _SETS.get(size)
+    if found is None or found.interrupted:
+        found = _SETS[size] = _Helpers(size)
+    return found
 
 
 class Workers:
@@ -79,11 +149,4 @@ class Workers:
             work(0, rows)
             return
         pieces = min(rows, self.threads * PIECES_PER_THREAD)
-        # The interpreter makes taking the next number atomic.
-        numbers = count()
-
-        def take() -> None:
-            while (piece := next(numbers)) < pieces:
-                work(rows * piece // pieces, rows * (piece + 1) // pieces)
-
-        _helpers(self.threads - 1).run(take)
+        _helpers(self.threads - 1).run(_Job(rows, pieces, work))

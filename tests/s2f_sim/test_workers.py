@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from s2f_sim.workers import WORTHWHILE_NS, Workers
+from s2f_sim.workers import WORTHWHILE_NS, Workers, _Helpers
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -43,3 +43,29 @@ def test_an_error_in_any_thread_is_raised_and_the_threads_go_on(here: bool) -> N
     done: list[int] = []
     workers.over_rows(9, lambda a, b: done.extend(range(a, b)), WORTHWHILE_NS)
     assert sorted(done) == list(range(9))
+
+
+def test_what_was_interrupted_disturbs_nothing_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, slow = threading.Event(), threading.Event()
+
+    def interrupted(*_: object) -> bool:
+        raise KeyboardInterrupt
+
+    def wait(first: int, last: int) -> None:
+        del first, last
+        if threading.current_thread() is threading.main_thread():
+            begun.wait(10)
+        else:
+            begun.set()
+            slow.wait(10)
+
+    pair = Workers(2)
+    with monkeypatch.context() as patch:
+        patch.setattr(_Helpers, "_wait", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pair.over_rows(4, wait, WORTHWHILE_NS)
+    for _ in range(20):
+        done: list[int] = []
+        pair.over_rows(9, lambda a, b: done.extend(range(a, b)), WORTHWHILE_NS)  # noqa: B023
+        assert sorted(done) == list(range(9))
+        slow.set()
