@@ -23,7 +23,7 @@ from paired import times_in_turns
 from s2f_deploy.ir.graph import DType, Node, TensorType, attributes
 from s2f_deploy.ops import OPS
 from s2f_sim.kernels.add_rows import add_rows
-from s2f_sim.kernels.finish import OVERHANG, Finish, only_sums
+from s2f_sim.kernels.finish import OVERHANG, Finish, only_sums, patterns_of
 from s2f_sim.kernels.packing import pack_rows
 from s2f_sim.layout import choose_layout
 from s2f_sim.synapses import Synapse, prepare
@@ -115,12 +115,13 @@ def finish_of(synapse: Synapse, node: Node, fires: bool) -> Finish:
     if not fires:
         return only_sums(bias, np.empty((positions, channels), bias.dtype))
     drawn = np.random.default_rng(1).integers(-999, 3000, (LEVELS, channels))
-    return only_sums(bias, bias[:0])._replace(
+    finish = only_sums(bias, bias[:0])._replace(
         comparators=np.sort(drawn, axis=0).astype(bias.dtype),
         timesteps=LEVELS,
         counts=np.empty(positions * channels + OVERHANG, np.uint8),
         spikes=np.empty((LEVELS, positions), np.int32),
     )
+    return finish._replace(patterns=patterns_of(finish))
 
 
 @njit
@@ -128,8 +129,8 @@ def add_block(
     index: NDArray[Any], lanes: NDArray[Any], block: NDArray[Any], burst: int, target: NDArray[Any]
 ) -> None:
     """One long list of events for one block."""
-    output, shape, base, pitch = block
-    add_rows(index, 0, index.size, lanes, base, pitch, target, output, burst, shape)
+    output, shape, base, pitch, silence = block
+    add_rows(index, 0, index.size, lanes, base, pitch, target, output, burst, silence, shape)
 
 
 def roofline(kind: np.dtype[Any], repeats: int) -> float:

@@ -42,7 +42,7 @@ def accumulate_rows(
         flat: uint8[P * I] counts, see `events.flat_window`.
         channels: I.
         lanes: packed rows of the I channels, see `packing`.
-        blocks: int64[B, 4], likewise.
+        blocks: int64[B, 5], likewise.
         burst: likewise.
         tile_positions: positions that go by while one block stays in the cache.
         index: room for the events of so many positions, uint32, see `events.list_length`.
@@ -61,11 +61,12 @@ def accumulate_rows(
         clear(tile)
         for block in range(blocks.shape[0]):
             output, shape = blocks[block, 0], blocks[block, 1]
-            base, pitch = blocks[block, 2], blocks[block, 3]
+            base, pitch, silence = blocks[block, 2], blocks[block, 3], blocks[block, 4]
             for k in range(positions):
                 # Events are numbered along the tile, weight rows from the position's first.
                 row, at = base - k * channels * pitch, k * outputs + output
-                add_rows(index, first[k], first[k + 1], lanes, row, pitch, tile, at, burst, shape)
+                begin, end = first[k], first[k + 1]
+                add_rows(index, begin, end, lanes, row, pitch, tile, at, burst, silence, shape)
         finish_row(tile, 0, start, positions, finish)
 
 
@@ -96,7 +97,7 @@ def accumulate_convolution(
         flat: uint8[H * W * I] counts, see `events.flat_window`.
         plane: H, W, I.
         lanes: packed rows of ``kernel height * kernel width * I``, in this order.
-        blocks: int64[B, 4], see `packing`.
+        blocks: int64[B, 5], see `packing`.
         burst: likewise.
         window: kernel height, kernel width, and how many neighbouring outputs along x a row holds.
             The kernel's width and the horizontal stride are those of all of them together.
@@ -136,7 +137,7 @@ def accumulate_convolution(
             clear(tile)
             for block in range(blocks.shape[0]):
                 output, shape = blocks[block, 0], blocks[block, 1]
-                base, pitch = blocks[block, 2], blocks[block, 3]
+                base, pitch, silence = blocks[block, 2], blocks[block, 3], blocks[block, 4]
                 for ox in range(first_column, last_column, together):
                     left = ox // together * stride[1] - padding[1]
                     right = left + kernel_width
@@ -147,6 +148,8 @@ def accumulate_convolution(
                         # Weight rows follow the taps of a kernel row, as events follow columns.
                         row = base - left * channels * pitch
                         at = (ox - first_column) * outputs + output
-                        add_rows(merged, begin, end, lanes, row, pitch, tile, at, burst, shape)
+                        add_rows(
+                            merged, begin, end, lanes, row, pitch, tile, at, burst, silence, shape
+                        )
             position = oy * columns + first_column
             finish_row(tile, 0, position, last_column - first_column, finish)

@@ -62,10 +62,34 @@ def _row_of(
     builder: Any, operands: list[Any], event: Any, turn: int, registers: tuple[int, ...]
 ) -> list[Any]:
     """The registers of the row that the ``turn``-th event after ``event`` adds."""
-    index, _, _, rows, base, pitch = operands[:6]
-    source = builder.load(builder.gep(index, [builder.add(event, I64(turn))]))
-    at = builder.add(base, builder.mul(builder.zext(source, I64), pitch))
-    loaded, offset = [], 0
+    at = _row_at(builder, operands, builder.add(event, I64(turn)))
+    return _loaded(builder, operands, at, registers)
+
+
+def _row_at(builder: Any, operands: list[Any], event: Any) -> Any:
+    index, _, _, _, base, pitch = operands[:6]
+    source = builder.load(builder.gep(index, [event]))
+    return builder.add(base, builder.mul(builder.zext(source, I64), pitch))
+
+
+def _row_or_silence(
+    builder: Any,
+    operands: list[Any],
+    event: Any,
+    turn: int,
+    registers: tuple[int, ...],
+    last: Any,
+    silence: Any,
+) -> list[Any]:
+    """`_row_of`, or a row of zeros if ``last`` comes before that event."""
+    own = builder.add(event, I64(turn))
+    there = builder.icmp_signed("<", own, last)
+    at = _row_at(builder, operands, builder.select(there, own, event))
+    return _loaded(builder, operands, builder.select(there, at, silence), registers)
+
+
+def _loaded(builder: Any, operands: list[Any], at: Any, registers: tuple[int, ...]) -> list[Any]:
+    rows, loaded, offset = operands[3], [], 0
     for lanes in registers:
         loaded.append(load_lanes(builder, rows, builder.add(at, I64(offset)), lanes))
         offset += lanes
@@ -74,7 +98,7 @@ def _row_of(
 
 def _emit_pairs(builder: Any, operands: list[Any], registers: tuple[int, ...]) -> None:
     """Emit `add_rows` of pairs for one shape of block: burst after burst."""
-    _, begin, end, _, _, _, _, _, burst = operands
+    _, begin, end, _, _, _, _, _, burst, _ = operands
     entry = builder.block
     head, inside, done = (builder.append_basic_block(part) for part in ("bursts", "burst", "end"))
     builder.branch(head)
@@ -94,28 +118,34 @@ def _emit_pairs(builder: Any, operands: list[Any], registers: tuple[int, ...]) -
 def _emit_burst(
     builder: Any, operands: list[Any], registers: tuple[int, ...], first: Any, last: Any
 ) -> None:
-    _, _, _, rows, _, _, target, at, _ = operands
+    _, _, _, rows, _, _, target, at, _, silence = operands
     lane = rows.type.pointee
     half = lane.width // 2
     shifts = [ir.Constant(ir.VectorType(lane, n), [half] * n) for n in registers]
     unrolled = 4 if len(registers) == 1 else 2
 
-    def adding(events: int) -> Callable[[Any, list[Any]], list[Any]]:
-        def add_events(event: Any, held: list[Any]) -> list[Any]:
-            added = list(held)
-            for turn in range(events):
-                for k, row in enumerate(_row_of(builder, operands, event, turn, registers)):
-                    added[2 * k] = builder.add(added[2 * k], row)
-                    added[2 * k + 1] = builder.add(added[2 * k + 1], builder.ashr(row, shifts[k]))
-            return added
+    def added(held: list[Any], row: list[Any]) -> list[Any]:
+        sums = []
+        for k, part in enumerate(row):
+            sums.append(builder.add(held[2 * k], part))
+            sums.append(builder.add(held[2 * k + 1], builder.ashr(part, shifts[k])))
+        return sums
 
-        return add_events
+    def add_events(event: Any, held: list[Any]) -> list[Any]:
+        for turn in range(unrolled):
+            held = added(held, _row_of(builder, operands, event, turn, registers))
+        return held
 
     held = [zeros(lane, n) for n in registers for _ in range(2)]
-    event, held = loop(builder, first, last, unrolled, held, adding(unrolled))
-    _, held = loop(builder, event, last, 1, held, adding(1))
-    events = builder.trunc(builder.sub(last, first), lane)
-    excess = builder.shl(events, lane(half - 1))
+    event, held = loop(builder, first, builder.sub(last, I64(1)), unrolled, held, add_events)
+    # One to ``unrolled`` events are left. Rows of zeros fill up the round: a loop over what is left
+    # would end where the branch predictor does not expect it.
+    held = added(held, _row_of(builder, operands, event, 0, registers))
+    for turn in range(1, unrolled):
+        row = _row_or_silence(builder, operands, event, turn, registers, last, silence)
+        held = added(held, row)
+    events = builder.add(builder.sub(event, first), I64(unrolled))
+    excess = builder.shl(builder.trunc(events, lane), lane(half - 1))
     offset = 0
     for k, lanes in enumerate(registers):
         odd = held[2 * k + 1]
@@ -172,9 +202,10 @@ def _add_rows_intrinsic(
     target: Any,
     at: Any,
     burst: Any,
+    silence: Any,
     shape: Any,
 ) -> Any:
-    signature = types.void(index, begin, end, rows, base, pitch, target, at, burst, shape)
+    signature = types.void(index, begin, end, rows, base, pitch, target, at, burst, silence, shape)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         *operands, shape = pointers(context, builder, signature, args)
@@ -205,6 +236,7 @@ def add_rows_loop(
     target: NDArray[Any],
     at: int,
     burst: int,
+    silence: int,
     shape: int,
 ) -> None:
     """Plain twin: ``target[at:] += rows[base + index[e] * pitch:]`` for ``begin <= e < end``.
@@ -219,6 +251,7 @@ def add_rows_loop(
         target: flat membranes, in the natural order of the outputs.
         at: element of the block's first membrane.
         burst: most events whose sums fit a lane; float32 ignores it.
+        silence: first element of a row of pairs of zeros; float32 ignores it.
         shape: which of `SHAPES` the block is; of float32, which of `FLOAT_REGISTERS`.
     """
     for first in range(begin, end, burst):
@@ -229,7 +262,11 @@ def add_rows_loop(
             for row in taken:
                 target[at : at + lanes] += rows[row : row + lanes]
         else:
-            _add_pairs(taken, rows, target, at, shape_lanes(shape, rows.itemsize))
+            registers = shape_lanes(shape, rows.itemsize)
+            zeros = rows[silence : silence + sum(registers)]
+            assert zeros.size == sum(registers)
+            assert (zeros == 1 << (4 * rows.itemsize - 1)).all()
+            _add_pairs(taken, rows, target, at, registers)
 
 
 def _add_pairs(

@@ -35,7 +35,8 @@ class PackedRows:
 
     Attributes:
         lanes: flat; float32, or int16 pairs of int8 weights, int32 pairs of int16 weights.
-        blocks: int64[B, 4]: first output, shape, first element and pitch of each block.
+        blocks: int64[B, 5]: first output, shape, first element and pitch of each block, and the
+            first element of a row of zeros, the block's last.
         burst: how many rows may be added before lanes could overflow.
     """
 
@@ -74,9 +75,11 @@ def pack_rows(rows: NDArray[Any], cache_bytes: int = CACHE_BYTES) -> PackedRows:
         else _float_blocks(rows.shape[1])
     )
     packed, table, base, output = [], [], 0, 0
+    rows = np.concatenate([rows, np.zeros((1, rows.shape[1]), rows.dtype)])
     for shape, registers in blocks:
         block = _packed(rows, output, registers)
-        table.append((output, shape, base, block.shape[1]))
+        pitch, silence = block.shape[1], base + block.size - block.shape[1]
+        table.append((output, shape, base, pitch, silence))
         packed.append(block.ravel())
         base += block.size
         output += sum(registers) * (2 if whole else 1)

@@ -25,13 +25,13 @@ def compiled(
     target: NDArray[Any],
 ) -> None:
     for block in range(blocks.shape[0]):
-        output, shape, base, pitch = blocks[block]
-        add_rows(index, 0, index.size, lanes, base, pitch, target, output, burst, shape)
+        output, shape, base, pitch, silence = blocks[block]
+        add_rows(index, 0, index.size, lanes, base, pitch, target, output, burst, silence, shape)
 
 
 def plain(index: NDArray[Any], packed: PackedRows, target: NDArray[Any]) -> None:
-    for output, shape, base, pitch in packed.blocks.tolist():
-        arguments = (packed.lanes, base, pitch, target, output, packed.burst, shape)
+    for output, shape, base, pitch, silence in packed.blocks.tolist():
+        arguments = (packed.lanes, base, pitch, target, output, packed.burst, silence, shape)
         add_rows_loop(index, 0, index.size, *arguments)
 
 
