@@ -1,8 +1,8 @@
 """Depthwise convolutions of the ``events`` engine, in either of two ways.
 
-Sums of spikes are held in the narrowest type that holds every sum of a layer's weights. Where a
-kernel has few taps, 64 channels of one output are summed at a time, and masks say which of them
-spike; a large one costs less as patches that single spikes add.
+Sums of spikes are held in the narrowest type that holds every sum of a layer's weights. A register
+of channels is summed at a time, for several outputs, and masks say which of them spike; where there
+are few neurons, single spikes add patches.
 """
 
 from dataclasses import dataclass
@@ -19,9 +19,15 @@ from s2f_sim.kernels.depthwise import (
     scratch_pitch,
 )
 from s2f_sim.kernels.events import flat_window, list_length
-from s2f_sim.kernels.finish import OVERHANG, Finish
-from s2f_sim.kernels.masked_depthwise import accumulate_masked, mask_room, weight_bits
-from s2f_sim.layout import ACCUMULATIONS_PER_NS, TYPICAL_COUNT, narrowest_sum
+from s2f_sim.kernels.finish import Finish
+from s2f_sim.kernels.masked_depthwise import (
+    Masking,
+    accumulate_masked,
+    count_bits,
+    mask_room,
+    weight_bits,
+)
+from s2f_sim.layout import ACCUMULATIONS_PER_NS, TYPICAL_COUNT, masking_of, narrowest_sum
 from s2f_sim.workers import Workers
 
 
@@ -77,14 +83,14 @@ class PatchedDepthwise:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class MaskedDepthwise:
-    """Counts of 64 channels add what their bits say of their weights."""
+    """Counts of a register of channels add what their bits say of their weights."""
 
     weights: NDArray[Any]
     bias: NDArray[Any]
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    padding: tuple[int, int, int, int]
-    plane: tuple[int, int]
+    masking: Masking
+    stride: int
+    padding: tuple[int, int]
+    lines: int
     synapses: int
 
     @classmethod
@@ -93,32 +99,27 @@ class MaskedDepthwise:
     ) -> "MaskedDepthwise":
         """Weights [KH, KW, 1, C] and bias T[1 or P, C]."""
         weight = rows[:, :, 0]
+        dtype, masking = narrowest_sum(weight, source.levels), masking_of(node, source, rows)
         return cls(
-            weight_bits(weight, source.levels, narrowest_sum(weight, source.levels)),
+            weight_bits(weight, count_bits(source.levels), masking, dtype),
             bias,
-            weight.shape[:2],
-            node["stride"],
-            node["padding"],
-            node.output.plane,
+            masking,
+            node["stride"][0],
+            node["padding"][:2],
+            node.output.plane[0],
             node.output.positions * weight.size,
         )
 
     def accumulate(self, source: NDArray[Any], finish: Finish, workers: Workers) -> None:
         """As ``synapses.Synapse``."""
-        lines, columns = self.plane
-        _, width, channels = source.shape
-        _, bits, lanes = self.weights.shape
-        shape = *self.kernel, bits, lanes
+        _, height, bits, width, _ = self.weights.shape
+        shape = height, width, bits
         arrays = flat_window(source), source.shape, self.weights.reshape(-1), shape
-        row = width + self.padding[1] + self.padding[3]
+        geometry = self.stride, self.padding, self.masking
+        needed = source.shape[2], height, bits, self.weights.dtype, self.bias.dtype
 
         def work(first: int, last: int) -> None:
-            room = (
-                mask_room(self.kernel[0] * row, channels, bits),
-                np.empty(columns * channels + OVERHANG, self.bias.dtype),
-            )
-            accumulate_masked(
-                *arrays, self.stride, self.padding, columns, *room, finish, first, last
-            )
+            room = mask_room(self.masking, *needed)
+            accumulate_masked(*arrays, *geometry, room, finish, first, last)
 
-        workers.over_rows(lines, work, self.synapses * TYPICAL_COUNT / ACCUMULATIONS_PER_NS)
+        workers.over_rows(self.lines, work, self.synapses * TYPICAL_COUNT / ACCUMULATIONS_PER_NS)

@@ -8,15 +8,16 @@ from numpy.typing import NDArray
 
 from s2f_deploy.ir.graph import Node, TensorType
 from s2f_sim.kernels.events import list_bytes
-from s2f_sim.kernels.masked_depthwise import count_bits, mask_windows
+from s2f_sim.kernels.masked_depthwise import Masking, count_bits, mask_bytes
 from s2f_sim.kernels.packing import CACHE_BYTES, event_cycles, longest_burst, pair_type
 
 Kernel = Literal["rows", "convolution", "depthwise", "masked", "grouped", "products"]
 _TILE_BYTES = 16 * 1024
 _MOST_TILE_POSITIONS = 128
 _TOGETHER = (1, 2, 4, 8)
-# Of registers of 64 bytes, for what a depthwise channel costs spike by spike; measured.
-_MASKED_ADDITIONS_PER_CHANNEL = 3.5
+# Neurons that a depthwise layer reads from which on masks cost less than going from spike to spike,
+# summed over mean counts of 0.1, 0.37 and 0.8; measured for kernels of 3 to 31 taps a side.
+_MASKED_NEURONS = 8192
 
 # Rough numbers, only to judge whether a second thread pays.
 ACCUMULATIONS_PER_NS = 25.0
@@ -29,8 +30,8 @@ class Layout:
 
     Attributes:
         kernel: ``rows`` (linear and 1x1), ``convolution``, ``depthwise`` (spike by spike),
-            ``masked`` (depthwise, 64 channels at a time), ``grouped`` (one convolution per group)
-            accumulate; ``products`` multiplies the image.
+            ``masked`` (depthwise, a register of channels at a time), ``grouped`` (one convolution
+            per group) accumulate; ``products`` multiplies the image.
         together: neighbouring outputs along x that one weight row of a convolution serves.
         cache_bytes: what one block of weights may take, see `packing`.
     """
@@ -46,7 +47,8 @@ def choose_layout(node: Node, source: TensorType, rows: NDArray[Any]) -> Layout:
         return Layout("rows")
     groups = node["groups"]
     if rows.shape[2] == 1 and groups == rows.shape[3] == source.channels:
-        return Layout("masked" if _masks_pay(source, rows) else "depthwise")
+        large = source.positions * source.channels >= _MASKED_NEURONS
+        return Layout("masked" if large else "depthwise")
     if groups > 1:
         return Layout("grouped")
     if rows.shape[:2] == (1, 1) and node["stride"] == (1, 1) and not any(node["padding"]):
@@ -54,11 +56,13 @@ def choose_layout(node: Node, source: TensorType, rows: NDArray[Any]) -> Layout:
     return Layout("convolution", _choose_together(node, rows))
 
 
-def _masks_pay(source: TensorType, rows: NDArray[Any]) -> bool:
-    """Whether 64 channels at a time cost less than going through their spikes at usual counts."""
-    additions = rows[..., 0, 0].size * count_bits(source.levels) * mask_windows(source.channels)
-    registers = narrowest_sum(rows[:, :, 0], source.levels).itemsize
-    return additions * registers <= _MASKED_ADDITIONS_PER_CHANNEL * source.channels
+def masking_of(node: Node, source: TensorType, rows: NDArray[Any]) -> Masking:
+    """How a depthwise layer of weights [KH, KW, 1, C] lays channels and columns into masks."""
+    dtype = narrowest_sum(rows[:, :, 0], source.levels)
+    _, left, _, right = node["padding"]
+    across, outputs = node["stride"][1], node.output.plane[1]
+    padded = left + source.plane[1] + right
+    return Masking.of(dtype, source.channels, rows.shape[1], across, outputs, padded)
 
 
 def _choose_together(node: Node, rows: NDArray[Any]) -> int:
@@ -96,9 +100,8 @@ def largest_event_list_bytes(
         case "depthwise":
             return list_bytes(width, channels, levels)
         case "masked":
-            _, left, _, right = node["padding"]
-            masks = mask_windows(channels) * count_bits(levels)
-            return int(8 * rows.shape[0] * (left + width + right) * masks)
+            masking = masking_of(node, source, rows)
+            return mask_bytes(masking, rows.shape[0], count_bits(levels))
         case "grouped":
             channels //= node["groups"]
     taps = int(rows.shape[0])

@@ -3,7 +3,7 @@
 LLVM lowers the same IR to AVX-512, AVX2 or NEON. Addresses count elements from an array's first.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -190,14 +190,21 @@ def loop(
     return at, phis
 
 
-def switch(builder: Any, choice: Any, cases: list[Callable[[], None]]) -> None:
-    """Emit the ``choice``-th of several pieces of code, chosen at run time."""
-    done = builder.append_basic_block("done")
+def switch(builder: Any, choice: Any, cases: Sequence[Callable[[], list[Any] | None]]) -> list[Any]:
+    """Emit the ``choice``-th of several pieces of code, chosen at run time; what it returned."""
+    before, done = builder.block, builder.append_basic_block("done")
     branches = builder.switch(choice, done)
+    results = []
     for number, emit in enumerate(cases):
         case = builder.append_basic_block(f"case{number}")
         branches.add_case(I64(number), case)
         builder.position_at_end(case)
-        emit()
+        values = emit() or []
+        results.append((values, builder.block))
         builder.branch(done)
     builder.position_at_end(done)
+    phis = [builder.phi(value.type) for value in results[0][0]]
+    for values, block in [([phi.type(ir.Undefined) for phi in phis], before), *results]:
+        for phi, value in zip(phis, values, strict=True):
+            phi.add_incoming(value, block)
+    return phis

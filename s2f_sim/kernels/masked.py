@@ -1,10 +1,6 @@
-"""Depthwise weights added under masks: of 64 channels at a time those whose counts have a bit set.
+"""Masks of neighbouring counts: in which of them a bit is set."""
 
-A count of n adds its channel's weight n times. Its bits say which of the weight, twice the weight,
-four times the weight ... sum up to that: a masked addition each, for 64 channels at once, instead
-of a walk from spike to spike.
-"""
-
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,8 +11,8 @@ from numpy.typing import NDArray
 from s2f_sim.kernels.kernel import vector_ir
 from s2f_sim.kernels.lanes import (
     I64,
-    add,
-    is_whole,
+    Body,
+    declared,
     load_lanes,
     loop,
     pointers,
@@ -25,215 +21,259 @@ from s2f_sim.kernels.lanes import (
     switch,
     zeros,
 )
-from s2f_sim.kernels.spiking import WINDOW, emit_first
+from s2f_sim.kernels.spiking import LARGEST_COUNT, WINDOW
 
-REGISTER_BYTES = 64
-UNROLLED = 4
-"""Bits of a count up to which a tap is one piece of code."""
+BITS = 4
+"""Bits of a count that are looked at together."""
 
+RUN = 16
+"""Masks that are listed together."""
 
-def _bits_intrinsic(_: Any, flat: Any, at: Any, end: Any, power: Any) -> Any:
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        counts, at, end, power = pointers(context, builder, signature, args)
-        array = context.make_array(signature.args[0])(context, builder, args[0])
-        last = builder.sub(array.nitems, I64(WINDOW))
-        start = builder.select(builder.icmp_signed("<", at, last), at, last)
-        window = load_lanes(builder, counts, start, WINDOW)
-        wanted = splat(builder, builder.trunc(power, ir.IntType(8)), WINDOW)
-        none = zeros(ir.IntType(8), WINDOW)
-        found = builder.icmp_unsigned("!=", builder.and_(window, wanted), none)
-        mask = builder.lshr(builder.bitcast(found, I64), builder.sub(at, start))
-        return emit_first(builder, mask, builder.sub(end, at))
-
-    return types.uint64(flat, at, end, power), codegen
+_I8 = ir.IntType(8)
 
 
-def bits_loop(flat: NDArray[Any], at: int, end: int, power: int) -> int:
-    """Plain twin: bit b is set where ``flat[at + b] & power`` and ``at + b < end``, for b < 64.
+class _Row:
+    """Emits the masks of one image row."""
 
-    Args:
-        flat: uint8, at least 64 counts.
-        at: the first of the window; it may reach beyond ``end`` and beyond the array.
-        end: one past the last count asked for.
-        power: a power of two up to 128.
-    """
-    assert flat.size >= WINDOW
-    assert at < end <= flat.size
-    assert power in [1 << bit for bit in range(8)]
-    window = flat[at : min(at + WINDOW, end)]
-    return sum(1 << bit for bit, count in enumerate(window) if count & power)
-
-
-def _masked(builder: Any, masks: Any, at: Any, part: int, lanes: int) -> Any:
-    """The ``part``-th run of ``lanes`` bits of the mask ``at``, as a vector of booleans."""
-    kind = ir.IntType(lanes)
-    pieces = builder.bitcast(masks, kind.as_pointer())
-    place = builder.add(builder.mul(at, I64(WINDOW // lanes)), I64(part))
-    bits = builder.load(builder.gep(pieces, [place]), align=1)
-    return builder.bitcast(bits, ir.VectorType(ir.IntType(1), lanes))
-
-
-class _Taps:
-    """Emits the taps of 64 channels of one output position, its sums held in registers."""
-
-    def __init__(self, builder: Any, operands: list[Any], bits: int) -> None:
+    def __init__(self, builder: Any, operands: list[Any], size: Any) -> None:
         (
-            self.masks, self.mask_at, self.slot, self.ring, self.row_pitch, self.column_pitch,
-            self.weights, self.weight_at, self.pitch, self.depth,
-            self.tap, self.rows, self.columns, self.tile, self.at,
+            self.flat, self.start, self.width, self.channels, self.left, self.bit, self.bits,
+            self.masks, self.place, self.pitch,
         ) = operands  # fmt: skip
-        self.builder, self.bits = builder, bits
-        lane = self.weights.type.pointee
-        self.lane = lane
-        size = 4 if isinstance(lane, ir.FloatType) else lane.width // 8
-        self.lanes = REGISTER_BYTES // size
-        self.registers = WINDOW // self.lanes
+        self.builder, self.kind = builder, self.masks.type.pointee
+        self.lanes = self.kind.width
+        # The last place from which a whole mask of counts can be read.
+        self.last = builder.sub(size, I64(self.lanes))
 
     def emit(self) -> None:
-        """Rows, columns, bits; then the sums are stored."""
+        """Whole masks of counts can be read from all of the row, or perhaps from none of it."""
         builder = self.builder
-        held = [zeros(self.lane, self.lanes) for _ in range(self.registers)]
-        _, held = loop(builder, I64(0), self.rows, 1, held, self._row)
-        for k, value in enumerate(held):
-            self._store(value, builder.add(self.at, I64(k * self.lanes)))
+        end = builder.mul(builder.sub(self.width, I64(1)), self.channels)
+        safe = builder.icmp_signed("<=", builder.add(self.start, end), self.last)
+        wanted = builder.sub(builder.shl(I64(1), self.left), I64(1))
+        whole = builder.icmp_signed(">=", self.left, I64(self.lanes))
+        used = builder.trunc(builder.select(whole, I64(-1), wanted), self.kind)
+        with builder.if_else(safe) as (all_, none):
+            with all_:
+                cases = [self._unrolled(used, bits) for bits in range(BITS + 1)]
+                switch(builder, self.bits, cases)
+            with none:
+                loop(builder, I64(0), self.bits, 1, [], lambda number, _: self._last(used, number))
 
-    def _row(self, row: Any, held: list[Any]) -> list[Any]:
+    def _unrolled(self, used: Any, bits: int) -> Callable[[], None]:
         builder = self.builder
-        slot = builder.add(self.slot, row)
-        wrapped = builder.sub(slot, self.ring)
-        slot = builder.select(builder.icmp_signed("<", slot, self.ring), slot, wrapped)
-        base = builder.add(self.mask_at, builder.mul(slot, self.row_pitch))
-        taps = builder.mul(row, self.columns)
 
-        def column(number: Any, inner: list[Any]) -> list[Any]:
-            place = builder.add(base, builder.mul(number, self.column_pitch))
-            tap = builder.add(self.tap, builder.add(taps, number))
-            source = builder.add(
-                self.weight_at, builder.mul(tap, builder.mul(self.pitch, self.depth))
-            )
-            if self.bits:
-                for bit in range(self.bits):
-                    inner = self._add(inner, place, source, I64(bit))
-                return inner
+        def emit() -> None:
+            wanted = [self._wanted(I64(number)) for number in range(bits)]
 
-            def one(bit: Any, deeper: list[Any]) -> list[Any]:
-                return self._add(deeper, place, source, bit)
+            def column(x: Any, held: list[Any]) -> list[Any]:
+                at = builder.add(self.start, builder.mul(x, self.channels))
+                window = load_lanes(builder, self.flat, at, self.lanes)
+                for number, one in enumerate(wanted):
+                    mask = builder.and_(self._having(window, one), used)
+                    self._put(mask, I64(number), x)
+                return held
 
-            return loop(builder, I64(0), self.depth, 1, inner, one)[1]
+            loop(builder, I64(0), self.width, 1, [], column)
 
-        return loop(builder, I64(0), self.columns, 1, held, column)[1]
+        return emit
 
-    def _add(self, held: list[Any], place: Any, source: Any, bit: Any) -> list[Any]:
+    def _last(self, used: Any, number: Any) -> list[Any]:
+        builder, wanted = self.builder, self._wanted(number)
+
+        def column(x: Any, held: list[Any]) -> list[Any]:
+            at = builder.add(self.start, builder.mul(x, self.channels))
+            start = builder.select(builder.icmp_signed("<", at, self.last), at, self.last)
+            mask = self._having(load_lanes(builder, self.flat, start, self.lanes), wanted)
+            mask = builder.lshr(mask, builder.trunc(builder.sub(at, start), self.kind))
+            self._put(builder.and_(mask, used), number, x)
+            return held
+
+        loop(builder, I64(0), self.width, 1, [], column)
+        return []
+
+    def _wanted(self, number: Any) -> Any:
+        power = self.builder.shl(I64(1), self.builder.add(self.bit, number))
+        return splat(self.builder, self.builder.trunc(power, _I8), self.lanes)
+
+    def _having(self, window: Any, wanted: Any) -> Any:
+        """Which of the counts have the bit."""
+        found = self.builder.and_(window, wanted)
+        found = self.builder.icmp_unsigned("!=", found, zeros(_I8, self.lanes))
+        return self.builder.bitcast(found, self.kind)
+
+    def _put(self, mask: Any, number: Any, x: Any) -> None:
         builder = self.builder
-        mask_at = builder.add(place, bit)
-        row = builder.add(source, builder.mul(bit, self.pitch))
-        added = []
-        for k, value in enumerate(held):
-            chosen = _masked(builder, self.masks, mask_at, k, self.lanes)
-            weight = load_lanes(
-                builder, self.weights, builder.add(row, I64(k * self.lanes)), self.lanes
-            )
-            added.append(builder.select(chosen, add(builder, value, weight), value))
-        return added
-
-    def _store(self, value: Any, at: Any) -> None:
-        builder, wide = self.builder, self.tile.type.pointee
-        if is_whole(value) and value.type.element != wide:
-            value = builder.sext(value, ir.VectorType(wide, self.lanes))
-        store_lanes(builder, value, self.tile, at)
+        place = builder.add(builder.add(self.place, builder.mul(self.pitch, number)), x)
+        builder.store(mask, builder.gep(self.masks, [place]))
 
 
-def _add_masked_intrinsic(
+def _put_masks_intrinsic(
     _: Any,
+    flat: Any,
+    start: Any,
+    width: Any,
+    channels: Any,
+    left: Any,
+    bit: Any,
+    bits: Any,
     masks: Any,
-    mask_at: Any,
-    slot: Any,
-    ring: Any,
-    row_pitch: Any,
-    column_pitch: Any,
-    weights: Any,
-    weight_at: Any,
+    place: Any,
     pitch: Any,
-    depth: Any,
-    tap: Any,
-    rows: Any,
-    columns: Any,
-    tile: Any,
-    at: Any,
 ) -> Any:
-    signature = types.void(
-        masks, mask_at, slot, ring, row_pitch, column_pitch, weights, weight_at, pitch, depth, tap,
-        rows, columns, tile, at,
-    )  # fmt: skip
+    signature = types.void(flat, start, width, channels, left, bit, bits, masks, place, pitch)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, args[0])
         operands = pointers(context, builder, signature, args)
-        depth = operands[9]
-        few = builder.icmp_signed("<=", depth, I64(UNROLLED))
-        case = builder.select(few, depth, I64(0))
-
-        def emitted(bits: int) -> Any:
-            return lambda: _Taps(builder, operands, bits).emit()
-
-        switch(builder, case, [emitted(bits) for bits in range(UNROLLED + 1)])
+        _Row(builder, operands, array.nitems).emit()
         return context.get_dummy_value()
 
     return signature, codegen
 
 
-def add_masked_loop(
+def put_masks_loop(
+    flat: NDArray[Any],
+    start: int,
+    width: int,
+    channels: int,
+    left: int,
+    bit: int,
+    bits: int,
     masks: NDArray[Any],
-    mask_at: int,
-    slot: int,
-    ring: int,
-    row_pitch: int,
-    column_pitch: int,
-    weights: NDArray[Any],
-    weight_at: int,
+    place: int,
     pitch: int,
-    depth: int,
-    tap: int,
-    rows: int,
-    columns: int,
-    tile: NDArray[Any],
-    at: int,
 ) -> None:
-    """Plain twin: the sums of 64 channels of one output position.
+    """Plain twin: masks of one image row and window of channels, a bit for every count.
 
     Args:
-        masks: flat uint64, a ring of image rows [ring, columns, ..., depth].
-        mask_at: the masks of the window's first column, in the ring's first row.
-        slot: row of the ring in which the window begins.
-        ring: rows of it.
-        row_pitch: masks from one row to the next.
-        column_pitch: masks from one column to the next.
-        weights: flat T[taps, depth, pitch], times 1, 2, 4, ...
-        weight_at: first of the channels.
-        pitch: channels of a tap's weights, whole windows.
-        depth: bits of a count.
-        tap: number of the window's first tap.
-        rows: of the window.
-        columns: of the window.
-        tile: out, T or a wider type, 64 of them from ``at`` on.
-        at: see ``tile``.
+        flat: uint8 counts, at least 64.
+        start: element of the window's first count, in the row's first column.
+        width: columns of the image.
+        channels: counts from one column to the next.
+        left: channels that are left from the window's first on; lanes beyond them are 0.
+        bit: the first bit of a count that is looked at.
+        bits: how many of them, from 1 to `BITS`.
+        masks: out, flat, uint of 8 to 32 bits.
+        place: element of the first bit's first mask.
+        pitch: elements from one bit to the next.
     """
-    wide = np.float64 if weights.dtype.kind == "f" else np.int64
-    assert 0 <= slot < ring >= rows
-    assert 0 <= at <= tile.size - WINDOW
-    total = np.zeros(WINDOW, wide)
-    channels = np.arange(WINDOW, dtype=np.uint64)
-    for row in range(rows):
-        for column in range(columns):
-            place = mask_at + (slot + row) % ring * row_pitch + column * column_pitch
-            for bit in range(depth):
-                source = weight_at + ((tap + row * columns + column) * depth + bit) * pitch
-                assert 0 <= source <= weights.size - WINDOW
-                chosen = (masks[place + bit] >> channels & np.uint64(1)).astype(bool)
-                total[chosen] += weights[source : source + WINDOW][chosen]
-                # Lanes must not overflow on the way either.
-                assert (total == total.astype(weights.dtype)).all() or wide is np.float64
-    tile[at : at + WINDOW] = total
+    lanes = 8 * masks.itemsize
+    assert flat.size >= WINDOW
+    assert 0 < left <= channels
+    assert 0 <= start <= flat.size - (width - 1) * channels - left
+    assert 0 <= bit < bit + bits <= LARGEST_COUNT.bit_length()
+    assert 1 <= bits <= BITS
+    assert 0 <= place <= masks.size - (bits - 1) * pitch - width
+    for x in range(width):
+        counts = flat[start + x * channels :][: min(lanes, left)] >> bit
+        for k in range(bits):
+            mask = sum(1 << lane for lane, count in enumerate(counts) if count >> k & 1)
+            masks[place + k * pitch + x] = mask
 
 
-bits_of = vector_ir(_bits_intrinsic, twin=bits_loop)
-add_masked = vector_ir(_add_masked_intrinsic, twin=add_masked_loop)
+def _list_masks_intrinsic(_: Any, masks: Any, place: Any, columns: Any, listed: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        masks, place, columns, listed = pointers(context, builder, signature, args)
+        number = listed.type.pointee
+        vector = ir.VectorType(number, RUN)
+        bits = ir.VectorType(ir.IntType(1), RUN)
+        kind = ir.FunctionType(ir.VoidType(), [vector, listed.type, bits])
+        compress = declared(builder, kind, f"llvm.masked.compressstore.v{RUN}i{number.width}")
+
+        def run(column: Any, held: list[Any]) -> list[Any]:
+            (found,) = held
+            some = load_lanes(builder, masks, builder.add(place, column), RUN)
+            spiking = builder.icmp_unsigned("!=", some, zeros(masks.type.pointee, RUN))
+            numbers = splat(builder, builder.trunc(column, number), RUN)
+            numbers = builder.add(numbers, ir.Constant(vector, list(range(RUN))))
+            at = builder.gep(listed, [builder.add(place, found)])
+            builder.call(compress, [numbers, at, spiking])
+            many = builder.ctpop(builder.bitcast(spiking, ir.IntType(RUN)))
+            return [builder.add(found, builder.zext(many, I64))]
+
+        return loop(builder, I64(0), columns, RUN, [I64(0)], run)[1][0]
+
+    return types.int64(masks, place, columns, listed), codegen
+
+
+def list_masks_loop(
+    masks: NDArray[Any], place: int, columns: int, listed: NDArray[np.int32]
+) -> int:
+    """Plain twin: list the columns of one image row whose masks are not silent, in ascending order.
+
+    Args:
+        masks: flat uint.
+        place: element of the first mask.
+        columns: of the row, whole runs of `RUN`.
+        listed: out, flat int32, from ``place`` on.
+
+    Returns:
+        How many they are.
+    """
+    assert columns % RUN == 0
+    assert 0 <= place <= min(masks.size, listed.size) - columns
+    (found,) = masks[place : place + columns].nonzero()
+    listed[place : place + len(found)] = found
+    return len(found)
+
+
+def _join_masks_intrinsic(
+    _: Any, masks: Any, row: Any, columns: Any, together: Any, stride: Any, left: Any
+) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        masks, row, columns, together, stride, left = pointers(context, builder, signature, args)
+
+        def run(lanes: int) -> Body:
+            def emit(column: Any, held: list[Any]) -> list[Any]:
+                place = builder.add(row, column)
+
+                def another(output: Any, joined: list[Any]) -> list[Any]:
+                    further = builder.add(place, builder.mul(output, stride))
+                    shift = builder.trunc(builder.mul(output, left), masks.type.pointee)
+                    mask = load_lanes(builder, masks, further, lanes)
+                    mask = builder.shl(mask, splat(builder, shift, lanes))
+                    return [builder.or_(joined[0], mask)]
+
+                first = load_lanes(builder, masks, place, lanes)
+                _, (joined,) = loop(builder, I64(1), together, 1, [first], another)
+                store_lanes(builder, joined, masks, place)
+                return held
+
+            return emit
+
+        further = builder.mul(builder.sub(together, I64(1)), stride)
+        end = builder.sub(columns, further)
+        column, _ = loop(builder, I64(0), end, RUN, [], run(RUN))
+        loop(builder, column, end, 1, [], run(1))
+        return context.get_dummy_value()
+
+    return types.void(masks, row, columns, together, stride, left), codegen
+
+
+def join_masks_loop(
+    masks: NDArray[Any], row: int, columns: int, together: int, stride: int, left: int
+) -> None:
+    """Plain twin: let each mask of an image row tell of several outputs, side by side.
+
+    Args:
+        masks: flat, uint.
+        row: element of the row's first mask.
+        columns: of the row; the last ones, too near its end, are left as they are.
+        together: outputs in a mask.
+        stride: columns from one output to the next.
+        left: bits of each.
+    """
+    assert together * left <= 8 * masks.itemsize
+    assert 0 <= row <= masks.size - columns
+    assert (together - 1) * stride < columns
+    for place in range(row, row + columns - (together - 1) * stride):
+        mask = int(masks[place])
+        for output in range(1, together):
+            mask |= int(masks[place + output * stride]) << output * left
+        masks[place] = mask
+
+
+put_masks = vector_ir(_put_masks_intrinsic, twin=put_masks_loop)
+list_masks = vector_ir(_list_masks_intrinsic, twin=list_masks_loop)
+join_masks = vector_ir(_join_masks_intrinsic, twin=join_masks_loop)

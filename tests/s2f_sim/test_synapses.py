@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 from s2f_deploy.ir.graph import DType, Node, TensorType, attributes
 from s2f_deploy.ops import OPS
 from s2f_sim.kernels.finish import only_sums
-from s2f_sim.layout import Layout, choose_layout, largest_event_list_bytes, narrow_sums
+from s2f_sim.kernels.masked_depthwise import mask_room
+from s2f_sim.layout import (
+    Layout,
+    choose_layout,
+    largest_event_list_bytes,
+    masking_of,
+    narrow_sums,
+)
 from s2f_sim.synapses import Synapse, prepare
 from s2f_sim.workers import Workers
 
@@ -51,13 +58,6 @@ def accumulate(synapse: Synapse, counts: NDArray[Any], node: Node) -> NDArray[An
         ),
         ((3, 3, 8, 200), {}, Layout("convolution"), 6 * (5 * 8 * 4 + 64) * 4 + 4 * 6 * 8),
         ((3, 3, 1, 8), {"groups": 8}, Layout("depthwise"), (5 * 8 * 4 + 64) * 4 + 6 * 8),
-        # One row of five columns, one more on either side, three bits of a window of channels.
-        (
-            (1, 3, 1, 8),
-            {"groups": 8, "padding": (0, 1, 0, 1)},
-            Layout("masked"),
-            8 * 1 * (5 + 2) * 3,
-        ),
         # Two outputs a channel are no depthwise kernel.
         ((3, 3, 1, 16), {"groups": 8}, Layout("grouped"), 6 * (5 * 4 + 64) * 4 + 4 * 6 * 8),
         ((1, 1, 4, 6), {"groups": 2}, Layout("grouped"), 2 * (5 * 16 + 64) * 4 + 2 * 6 * 8),
@@ -119,14 +119,31 @@ def test_every_depthwise_layout_gives_the_same_sums(
     np.testing.assert_array_equal(found, dense)
 
 
-def test_masks_serve_small_kernels_of_many_channels() -> None:
-    def chosen(side: int, channels: int, kind: type = np.int8, levels: int = 4) -> str:
+def test_masks_serve_depthwise_layers_of_many_neurons() -> None:
+    def chosen(side: int, channels: int, plane: int, kind: type = np.int8) -> str:
         rows: NDArray[Any] = np.ones((side, side, 1, channels), kind)
         node = convolution(rows.shape, groups=channels)
-        return choose_layout(node, TensorType((channels, 9, 9), DType.COUNT, levels), rows).kernel
+        source = TensorType((channels, plane, plane), DType.COUNT, 4)
+        return choose_layout(node, source, rows).kernel
 
-    assert chosen(3, 256) == chosen(3, 24) == chosen(5, 64) == chosen(3, 64, np.int16) == "masked"
-    assert chosen(7, 256) == chosen(3, 8) == chosen(5, 48, levels=8) == "depthwise"
+    assert chosen(3, 256, 9) == chosen(7, 48, 112) == chosen(5, 8, 32, np.int16) == "masked"
+    assert chosen(3, 32, 9) == chosen(7, 8, 31) == "depthwise"
+
+
+@pytest.mark.parametrize("levels", [1, 4, 8, 255])
+@pytest.mark.parametrize(("channels", "kind"), [(8, np.int8), (70, np.int8), (48, np.float32)])
+def test_memory_of_masks(levels: int, channels: int, kind: type) -> None:
+    """Masks and lists of them, and how many are listed."""
+    source = TensorType((channels, 9, 40), DType.COUNT, levels)
+    node = replace(
+        convolution((3, 5, 1, channels), groups=channels, padding=(1, 2, 1, 3)),
+        output=TensorType((channels, 9, 41), DType.INT32),
+    )
+    rows: NDArray[Any] = np.ones((3, 5, 1, channels), kind)
+    masking, bits = masking_of(node, source, rows), levels.bit_length()
+    room = mask_room(masking, channels, 3, bits, *[np.dtype(np.int32)] * 2)
+    listed = room.masks.nbytes + room.listed.nbytes + room.found.nbytes
+    assert largest_event_list_bytes(node, source, rows, Layout("masked")) == listed
 
 
 def test_linear_layers_add_rows() -> None:

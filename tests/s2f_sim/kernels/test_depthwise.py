@@ -11,8 +11,14 @@ from numpy.typing import NDArray
 
 from s2f_sim.kernels.depthwise import accumulate_depthwise, patch_table, scratch_pitch
 from s2f_sim.kernels.events import flat_window, list_length
-from s2f_sim.kernels.finish import OVERHANG, only_sums
-from s2f_sim.kernels.masked_depthwise import accumulate_masked, mask_room, weight_bits
+from s2f_sim.kernels.finish import only_sums
+from s2f_sim.kernels.masked_depthwise import (
+    Masking,
+    accumulate_masked,
+    count_bits,
+    mask_room,
+    weight_bits,
+)
 from s2f_sim.layout import narrowest_sum
 
 Pair = tuple[int, int]
@@ -22,11 +28,13 @@ Run = Callable[..., NDArray[Any]]
 @st.composite
 def geometries(draw: st.DrawFn) -> tuple[Pair, Pair, Pair, Pair]:
     """Plane, kernel, stride and padding of a legal depthwise convolution."""
-    kernel = draw(st.tuples(st.sampled_from([1, 3, 5, 7, 9]), st.sampled_from([1, 3, 7, 11])))
+    kernel = draw(st.tuples(st.sampled_from([1, 3, 5, 7, 9]), st.sampled_from([1, 3, 5, 7, 11])))
     padding = draw(st.tuples(st.integers(0, kernel[0]), st.integers(0, kernel[1])))
     stride = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
     smallest = [max(1, taps - 2 * pad) for taps, pad in zip(kernel, padding, strict=True)]
-    height, width = (draw(st.integers(size, size + 6)) for size in smallest)
+    height, width = (
+        draw(st.integers(size, size + more)) for size, more in zip(smallest, (6, 16), strict=True)
+    )
     return (height, width), kernel, stride, padding
 
 
@@ -77,20 +85,20 @@ def masked(
     geometry: tuple[Pair, Pair],
     cuts: list[int],
 ) -> NDArray[Any]:
-    """64 channels at a time, over ranges of rows between ``cuts``: T[H', W', C]."""
-    stride, (top, left) = geometry
+    """A register of channels at a time, over ranges of rows between ``cuts``: T[H', W', C]."""
+    (down, across), (top, left) = geometry
     rows, columns, channels = bias.shape
-    weights = weight_bits(weight, levels, narrowest_sum(weight, levels))
+    (height, width, _), bits = weight.shape, count_bits(levels)
+    dtype, padded = narrowest_sum(weight, levels), counts.shape[1] + 2 * left
+    masking = Masking.of(dtype, channels, width, across, columns, padded)
+    weights = weight_bits(weight, bits, masking, dtype)
     sums = np.full((rows * columns, channels), 7, bias.dtype)
     finish = only_sums(bias.reshape(-1, channels), sums)
-    _, bits, lanes = weights.shape
-    positions = len(weight) * (counts.shape[1] + 2 * left)
     for first, last in zip(cuts, [*cuts[1:], rows], strict=True):
         accumulate_masked(
-            flat_window(counts), counts.shape, weights.reshape(-1),
-            (*weight.shape[:2], bits, lanes), stride, (top, left, top, left), columns,
-            mask_room(positions, channels, bits),
-            np.empty(columns * channels + OVERHANG, bias.dtype), finish, first, last,
+            flat_window(counts), counts.shape, weights.reshape(-1), (height, width, bits), down,
+            (top, left), masking, mask_room(masking, channels, height, bits, dtype, bias.dtype),
+            finish, first, last,
         )  # fmt: skip
     return sums.reshape(bias.shape)
 
@@ -107,12 +115,17 @@ both = pytest.mark.parametrize("run", [patched, masked])
     geometry=geometries(),
     channels=st.integers(1, 140),
     levels=st.sampled_from([1, 2, 4, 6, 8, 15, 16, 255]),
-    density=st.sampled_from([0.0, 0.2, 1.0]),
+    density=st.sampled_from([0.0, 0.005, 0.2, 1.0]),
     cut=st.integers(0, 6),
 )
 @example(((9, 8), (7, 7), (1, 1), (3, 3)), 33, 4, 0.2, 3)
 @example(((9, 8), (3, 3), (2, 2), (1, 1)), 16, 8, 1.0, 0)
 @example(((9, 8), (3, 3), (1, 1), (1, 1)), 130, 255, 1.0, 4)
+# Several outputs in one mask, of the only window and of the last one, whole blocks and less.
+@example(((4, 28), (7, 7), (1, 1), (3, 3)), 48, 4, 0.2, 2)
+@example(((4, 30), (5, 5), (1, 1), (2, 0)), 40, 4, 0.005, 2)
+@example(((5, 33), (3, 3), (2, 2), (1, 1)), 8, 4, 1.0, 1)
+@example(((5, 21), (3, 3), (1, 1), (0, 2)), 3, 4, 0.2, 1)
 def test_depthwise_equals_adding_one_weight_per_spike(
     run: Run,
     kind: Any,
