@@ -18,7 +18,7 @@ from s2f_sim.kernels.events import flat_window, list_bytes, list_length
 from s2f_sim.kernels.finish import Finish
 from s2f_sim.kernels.held_values import LANES, hold_values, read_values
 from s2f_sim.layout import tile_positions
-from s2f_sim.workers import Workers
+from s2f_sim.workers import Pace, Workers
 
 ADDITIONS_PER_NS = 10.0
 _Operands = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
@@ -45,6 +45,10 @@ class Attention:
         self._held = query.channels * pitch
         self._listed = list_length(1, query.channels, max(query.levels, key.levels))
         self._tile = min(tile_positions(value.channels), query.positions)
+        self._holding, self._reading = (
+            Pace(read.channels * read.positions * self._width / ADDITIONS_PER_NS)
+            for read in (key, query)
+        )
 
     def accumulate(
         self, operands: Sequence[NDArray[Any]], finish: Finish, workers: Workers
@@ -74,8 +78,8 @@ class Attention:
             sums = np.empty(tile * self._outputs + LANES, self._kind)
             read_values(*asked, *room(), sums, finish, first, last)
 
-        workers.over_rows(channels, hold, key.size * width / ADDITIONS_PER_NS)
-        workers.over_rows(len(query), read, query.size * width / ADDITIONS_PER_NS)
+        workers.over_rows(channels, hold, self._holding)
+        workers.over_rows(len(query), read, self._reading)
 
 
 def _scores_first(node: Node, operands: _Operands, finish: Finish, workers: Workers) -> None:
@@ -84,7 +88,7 @@ def _scores_first(node: Node, operands: _Operands, finish: Finish, workers: Work
     gathering = scores_first(*operands, heads, node.output.dtype.array_type)
     # Two passes over tokens, spikes and rows.
     additions = (query.size + key.size) * max(outputs // heads, 16)
-    workers.over_rows(heads, gathering.run, additions / ADDITIONS_PER_NS)
+    workers.over_rows(heads, gathering.run, Pace(additions / ADDITIONS_PER_NS))
     by_query = gathering.result(heads, queries).transpose(2, 0, 1)
     finish_sums(np.ascontiguousarray(by_query).reshape(-1), finish, workers)
 

@@ -28,7 +28,7 @@ from s2f_sim.kernels.masked_depthwise import (
     weight_bits,
 )
 from s2f_sim.layout import ACCUMULATIONS_PER_NS, TYPICAL_COUNT, masking_of, narrowest_sum
-from s2f_sim.workers import Workers
+from s2f_sim.workers import Pace, Workers
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -41,7 +41,7 @@ class PatchedDepthwise:
     kernel_height: int
     padding: tuple[int, int]
     plane: tuple[int, int]
-    synapses: int
+    pace: Pace
 
     @classmethod
     def of(
@@ -56,7 +56,7 @@ class PatchedDepthwise:
             weight.shape[0],
             node["padding"][:2],
             node.output.plane,
-            node.output.positions * weight.size,
+            Pace(node.output.positions * weight.size * TYPICAL_COUNT / ACCUMULATIONS_PER_NS),
         )
 
     def accumulate(self, source: NDArray[Any], finish: Finish, workers: Workers) -> None:
@@ -78,7 +78,7 @@ class PatchedDepthwise:
             )
             accumulate_depthwise(*arrays, *geometry, *room, finish, first, last)
 
-        workers.over_rows(lines, work, self.synapses * TYPICAL_COUNT / ACCUMULATIONS_PER_NS)
+        workers.over_rows(lines, work, self.pace)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -91,7 +91,7 @@ class MaskedDepthwise:
     stride: int
     padding: tuple[int, int]
     lines: int
-    synapses: int
+    pace: Pace
 
     @classmethod
     def of(
@@ -107,7 +107,7 @@ class MaskedDepthwise:
             node["stride"][0],
             node["padding"][:2],
             node.output.plane[0],
-            node.output.positions * weight.size,
+            Pace(node.output.positions * weight.size * TYPICAL_COUNT / ACCUMULATIONS_PER_NS),
         )
 
     def accumulate(self, source: NDArray[Any], finish: Finish, workers: Workers) -> None:
@@ -122,4 +122,4 @@ class MaskedDepthwise:
             room = mask_room(self.masking, *needed)
             accumulate_masked(*arrays, *geometry, room, finish, first, last)
 
-        workers.over_rows(self.lines, work, self.synapses * TYPICAL_COUNT / ACCUMULATIONS_PER_NS)
+        workers.over_rows(self.lines, work, self.pace)

@@ -11,7 +11,7 @@ from s2f_deploy.ops.neuron import leak_shift
 from s2f_deploy.ops.real_time import extra_bits
 from s2f_sim.fusion import Step
 from s2f_sim.kernels.finish import OVERHANG, Finish, finish_positions, only_sums, patterns_of
-from s2f_sim.workers import Workers
+from s2f_sim.workers import Pace, Workers
 
 # A rough speed of one core, only to judge whether a second thread pays.
 NEURONS_FIRED_PER_NS = 1.0
@@ -147,7 +147,7 @@ def finish_sums(sums: NDArray[Any], finish: Finish, workers: Workers) -> None:
     workers.over_rows(
         sums.size // finish.bias.shape[1],
         lambda first, last: finish_positions(sums, finish, first, last),
-        sums.size / NEURONS_FIRED_PER_NS,
+        Pace(sums.size / NEURONS_FIRED_PER_NS),
     )
 
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from s2f_deploy.ir.graph import Node
 from s2f_sim.kernels.attention import add_held
-from s2f_sim.workers import Workers
+from s2f_sim.workers import Pace, Workers
 
 ADDITIONS_PER_NS = 10.0
 
@@ -19,6 +19,7 @@ def read_held(
     rows = np.ascontiguousarray(held.reshape(-1, held.shape[-1]).T)
     counts = events.reshape(-1, events.shape[-1])
     gathering = add_held(counts, rows)
-    workers.over_rows(len(counts), gathering.run, counts.size * rows.shape[1] / ADDITIONS_PER_NS)
+    pace = Pace(counts.size * rows.shape[1] / ADDITIONS_PER_NS)
+    workers.over_rows(len(counts), gathering.run, pace)
     sums = gathering.result(len(counts), rows.shape[1])
     return np.ascontiguousarray(sums).reshape(*node.output.plane, -1)

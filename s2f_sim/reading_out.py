@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from s2f_deploy.ir.graph import Node
 from s2f_sim.kernels.reading_out import read_out_positions
-from s2f_sim.workers import Workers
+from s2f_sim.workers import Pace, Workers
 
 # Fewer are turned over by NumPy before a kernel would be loaded.
 _FEW = 1 << 16
@@ -37,7 +37,7 @@ def read_out(node: Node, sums: Array, exponents: Array, workers: Workers) -> Arr
         workers.over_rows(
             positions,
             partial(_rows, now, powers, channels_first),
-            channels_first.size / ELEMENTS_PER_NS,
+            Pace(channels_first.size / ELEMENTS_PER_NS),
         )
     return real.transpose(0, 2, 1).reshape(sums.shape)
 

@@ -36,7 +36,7 @@ from s2f_sim.kernels.deformable import (
     list_exact,
 )
 from s2f_sim.run import LayerCounts
-from s2f_sim.workers import Workers
+from s2f_sim.workers import Pace, Workers
 
 # Rough speeds of one core, only to judge whether a second thread pays.
 PIXELS_PER_NS = 1.0
@@ -69,7 +69,7 @@ def _sampled(
         add_taps(image, taps, groups, ones, scale, result[first:last])
 
     pixels = 4 * counts.size * (image.shape[2] // groups)
-    workers.over_rows(len(image), rows, pixels * TYPICAL_TAPS / PIXELS_PER_NS)
+    workers.over_rows(len(image), rows, Pace(pixels * TYPICAL_TAPS / PIXELS_PER_NS))
     return result
 
 

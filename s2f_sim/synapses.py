@@ -16,7 +16,7 @@ from s2f_sim.kernels.finish import Finish, finish_positions, only_sums
 from s2f_sim.kernels.multiply import LANES, multiply_convolution
 from s2f_sim.kernels.packing import CACHE_BYTES, PackedRows, pack_rows
 from s2f_sim.layout import ACCUMULATIONS_PER_NS, TYPICAL_COUNT, Layout, tile_positions
-from s2f_sim.workers import Workers
+from s2f_sim.workers import Pace, Workers
 
 # A rough speed of one core, only to judge whether a second thread pays.
 PRODUCTS_PER_NS = 10.0
@@ -78,7 +78,8 @@ def prepare_products(
     padding = node["padding"]
     kind = np.dtype(np.int16) if paired else bias.dtype
     geometry = node["stride"], padding, node.output.plane
-    return _Products(aligned_copy(rows), flat_bias(bias), kind, *geometry)
+    pace = Pace(node.output.positions * rows.size / PRODUCTS_PER_NS)
+    return _Products(aligned_copy(rows), flat_bias(bias), kind, *geometry, pace)
 
 
 def flat_bias(bias: NDArray[Any]) -> NDArray[Any]:
@@ -96,7 +97,7 @@ class _Rows:
     channels: int
     tile: int
     listed: int
-    estimate_ns: float
+    pace: Pace
 
     @classmethod
     def of(cls, packed: PackedRows, bias: NDArray[Any], source: TensorType) -> "_Rows":
@@ -110,7 +111,7 @@ class _Rows:
             source.channels,
             tile,
             list_length(tile, source.channels, source.levels),
-            synapses * TYPICAL_COUNT / ACCUMULATIONS_PER_NS,
+            Pace(synapses * TYPICAL_COUNT / ACCUMULATIONS_PER_NS),
         )
 
     def accumulate(self, source: NDArray[Any], finish: Finish, workers: Workers) -> None:
@@ -126,7 +127,7 @@ class _Rows:
             )
             accumulate_rows(*arrays, tile, *room, finish, first, last)
 
-        workers.over_rows(source.size // self.channels, work, self.estimate_ns)
+        workers.over_rows(source.size // self.channels, work, self.pace)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -141,7 +142,7 @@ class _Convolution:
     plane: tuple[int, int]
     tile: int
     listed: int
-    estimate_ns: float
+    pace: Pace
 
     @classmethod
     def of(
@@ -170,7 +171,7 @@ class _Convolution:
             plane,
             _tile_columns(packed, plane[1], together, outputs),
             height * list_length(source.plane[1], channels, source.levels),
-            synapses * TYPICAL_COUNT / ACCUMULATIONS_PER_NS,
+            Pace(synapses * TYPICAL_COUNT / ACCUMULATIONS_PER_NS),
         )
 
     def accumulate(self, source: NDArray[Any], finish: Finish, workers: Workers) -> None:
@@ -190,7 +191,7 @@ class _Convolution:
             )
             accumulate_convolution(*arrays, *geometry, *room, finish, first, last)
 
-        workers.over_rows(lines, work, self.estimate_ns)
+        workers.over_rows(lines, work, self.pace)
 
 
 def _tile_columns(packed: PackedRows, columns: int, together: int, outputs: int) -> int:
@@ -246,6 +247,7 @@ class _Products:
     stride: tuple[int, int]
     padding: tuple[int, int, int, int]
     plane: tuple[int, int]
+    pace: Pace
 
     def accumulate(self, source: NDArray[Any], finish: Finish, workers: Workers) -> None:
         top, left, bottom, right = self.padding
@@ -264,4 +266,4 @@ class _Products:
             tile = np.empty(lanes, self.bias.dtype)
             multiply_convolution(*pixels, self.stride, columns, tile, finish, first, last)
 
-        workers.over_rows(lines, work, lines * columns * self.rows.size / PRODUCTS_PER_NS)
+        workers.over_rows(lines, work, self.pace)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from s2f_deploy.ir.graph import Node
 from s2f_sim.kernels.finish import OVERHANG, Finish
 from s2f_sim.kernels.upsampling import upsample_rows
-from s2f_sim.workers import Workers
+from s2f_sim.workers import Pace, Workers
 
 # Of the nearer and the farther pixel of one axis; of integers in quarters.
 _WHOLE_WEIGHTS, _REAL_WEIGHTS = (3, 1), (0.75, 0.25)
@@ -42,4 +42,4 @@ class Upsampling:
             tile = np.empty(2 * width * channels + OVERHANG, kind)
             upsample_rows(image, near, far, tile, finish, first, last)
 
-        workers.over_rows(height, work, 4 * source.size / PIXELS_PER_NS)
+        workers.over_rows(height, work, Pace(4 * source.size / PIXELS_PER_NS))

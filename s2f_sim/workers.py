@@ -5,16 +5,21 @@ from collections.abc import Callable
 from itertools import count
 from queue import SimpleQueue
 from threading import Lock, Thread
+from time import perf_counter_ns
 
 import numpy as np
 from numpy.typing import NDArray
 
 from s2f_sim.kernels.waiting import wait_for
 
-# More pieces than threads, so that a thread with silent rows takes work from a busy one.
-PIECES_PER_THREAD = 2
+# Of each thread, so that one with silent rows takes work from a busy one; where rows take long, as
+# every piece costs as much again as handing it over.
+PIECES_OF_LONG_LAYERS = 2
+LONG_NS = 2_000_000
+# What sharing a layer saves, roughly: threads may be halves of one core.
+_GAIN = 1.4
 # Handing work to a thread that is awake and waiting for it costs some ten microseconds.
-WORTHWHILE_NS = 150_000
+WORTHWHILE_NS = 200_000
 # Of some tens of nanoseconds: a thread stays awake for a millisecond, as a processor of a virtual
 # machine that has gone to sleep takes long to wake.
 _LOOKS = 20_000
@@ -22,6 +27,17 @@ _LOOKS = 20_000
 _REST = 200
 _JOB = 0
 """Of the tickets of helpers that which numbers the jobs; the others are a thread's each."""
+
+
+class Pace:
+    """How long one thread takes for a layer: a guess, then what the last run tells.
+
+    Args:
+        ns: the guess, in nanoseconds.
+    """
+
+    def __init__(self, ns: float) -> None:
+        self.ns = ns
 
 
 class _Job:
@@ -137,16 +153,21 @@ class Workers:
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or os.cpu_count() or 1
 
-    def over_rows(self, rows: int, work: Callable[[int, int], None], estimate_ns: float) -> None:
+    def over_rows(self, rows: int, work: Callable[[int, int], None], pace: Pace) -> None:
         """Call ``work(first, last)`` until every row below ``rows`` is covered once.
 
         Args:
             rows: how many there are.
             work: does a range of them.
-            estimate_ns: what one thread would roughly take for all.
+            pace: of this layer.
         """
-        if self.threads == 1 or rows == 1 or estimate_ns < WORTHWHILE_NS:
+        if self.threads == 1 or rows == 1:
             work(0, rows)
             return
-        pieces = min(rows, self.threads * PIECES_PER_THREAD)
-        _helpers(self.threads - 1).run(_Job(rows, pieces, work))
+        begin, shared = perf_counter_ns(), pace.ns >= WORTHWHILE_NS
+        if shared:
+            each = PIECES_OF_LONG_LAYERS if pace.ns >= LONG_NS else 1
+            _helpers(self.threads - 1).run(_Job(rows, min(rows, each * self.threads), work))
+        else:
+            work(0, rows)
+        pace.ns = (perf_counter_ns() - begin) * (_GAIN if shared else 1)

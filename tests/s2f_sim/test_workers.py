@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from s2f_sim.workers import WORTHWHILE_NS, Workers, _Helpers
+from s2f_sim.workers import WORTHWHILE_NS, Pace, Workers, _Helpers
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -13,13 +13,13 @@ def test_every_row_is_worked_on_once(threads: int, rows: int) -> None:
     workers = Workers(threads)
     for _ in range(50):
         done: list[int] = []
-        workers.over_rows(rows, lambda a, b: done.extend(range(a, b)), WORTHWHILE_NS)  # noqa: B023
+        workers.over_rows(rows, lambda a, b: done.extend(range(a, b)), Pace(WORTHWHILE_NS))  # noqa: B023
         assert sorted(done) == list(range(rows))
 
 
 def test_small_work_stays_in_one_thread() -> None:
     seen: list[tuple[int, int]] = []
-    Workers(4).over_rows(100, lambda a, b: seen.append((a, b)), WORTHWHILE_NS - 1)
+    Workers(4).over_rows(100, lambda a, b: seen.append((a, b)), Pace(WORTHWHILE_NS - 1))
     assert seen == [(0, 100)]
 
 
@@ -39,9 +39,9 @@ def test_an_error_in_any_thread_is_raised_and_the_threads_go_on(here: bool) -> N
 
     workers = Workers(2)
     with pytest.raises(RuntimeError, match="no more"):
-        workers.over_rows(4, fail, WORTHWHILE_NS)
+        workers.over_rows(4, fail, Pace(WORTHWHILE_NS))
     done: list[int] = []
-    workers.over_rows(9, lambda a, b: done.extend(range(a, b)), WORTHWHILE_NS)
+    workers.over_rows(9, lambda a, b: done.extend(range(a, b)), Pace(WORTHWHILE_NS))
     assert sorted(done) == list(range(9))
 
 
@@ -63,9 +63,9 @@ def test_what_was_interrupted_disturbs_nothing_after_it(monkeypatch: pytest.Monk
     with monkeypatch.context() as patch:
         patch.setattr(_Helpers, "_wait", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            pair.over_rows(4, wait, WORTHWHILE_NS)
+            pair.over_rows(4, wait, Pace(WORTHWHILE_NS))
     for _ in range(20):
         done: list[int] = []
-        pair.over_rows(9, lambda a, b: done.extend(range(a, b)), WORTHWHILE_NS)  # noqa: B023
+        pair.over_rows(9, lambda a, b: done.extend(range(a, b)), Pace(WORTHWHILE_NS))  # noqa: B023
         assert sorted(done) == list(range(9))
         slow.set()
