@@ -114,7 +114,8 @@ class Finishing:
         spikes = np.empty((steps, timesteps, positions if neurons else 0), np.int32)
         before, after = self._carried() if self._remembers else (once.before, once.after)
         patterns = self._usual if timesteps == len(once.comparators) else once.patterns
-        others = None if other is None else other.reshape(self._sizes)
+        # An image comes as a view, channels first in memory.
+        others = None if other is None else np.ascontiguousarray(other).reshape(self._sizes)
         for now in range(steps):
             finish = Finish._make(
                 (
