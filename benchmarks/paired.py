@@ -1,13 +1,15 @@
 """Timing several ways to do one thing, in turns, so that the machine's moods hit all alike.
 
-Each takes its turn twice and is timed the second time: as on a stream of images, its own weights
-are in the caches, and threads of the one before that wait for more work by turning in circles have
-stopped.
+Before a turn nothing runs for a moment: threads of some runtimes wait for more work by turning in
+circles, and would take a core from whoever comes next. Each then runs twice and is timed the second
+time: as on a stream of images, its own weights are in the caches, and the processor is awake.
 """
 
 import statistics
 import time
 from collections.abc import Callable, Mapping
+
+SETTLING_SECONDS = 0.05
 
 
 def times_in_turns(
@@ -20,6 +22,7 @@ def times_in_turns(
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(repeats):
         for name, run in runs.items():
+            time.sleep(SETTLING_SECONDS)
             run()
             begin = time.perf_counter()
             run()

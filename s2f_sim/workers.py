@@ -19,7 +19,7 @@ LONG_NS = 2_000_000
 # What sharing a layer saves, roughly: threads may be halves of one core.
 _GAIN = 1.4
 # Handing work to a thread that is awake and waiting for it costs some ten microseconds.
-WORTHWHILE_NS = 200_000
+WORTHWHILE_NS = 250_000
 # Of some tens of nanoseconds: a thread stays awake for a millisecond, as a processor of a virtual
 # machine that has gone to sleep takes long to wake.
 _LOOKS = 20_000
