@@ -127,13 +127,12 @@ def measure(network: str, side: int, count: float, repeats: int, folder: Path) -
                 model(torch.from_numpy(image))
 
         runs: dict[str, Callable[[], object]] = {
-            DENSE: session(path, threads, image),
             "s2f int8": lambda: simulators["int8"].run(image),  # noqa: B023
             "s2f float32": lambda: simulators["float32"].run(image),  # noqa: B023
             "int8": session(int8, threads, image),
             "torch": run_torch,
         }
-        dense = runs.pop(DENSE)
+        dense = session(path, threads, image)
         pairs = {n: times_in_turns({DENSE: dense, n: run}, repeats) for n, run in runs.items()}
         layers = simulators["int8"].run(image).layers
         rows.append(

@@ -8,7 +8,6 @@ from threading import Lock, Thread
 from time import perf_counter_ns
 
 import numpy as np
-from numpy.typing import NDArray
 
 from s2f_sim.kernels.waiting import wait_for
 
@@ -25,8 +24,6 @@ WORTHWHILE_NS = 250_000
 _LOOKS = 20_000
 # While the thread that has a job hands it on, begins with it and lets go of the interpreter's lock.
 _REST = 200
-_JOB = 0
-"""Of the tickets of helpers that which numbers the jobs; the others are a thread's each."""
 
 
 class Pace:
@@ -74,18 +71,18 @@ class _Helpers:
         self._busy = Lock()
         self.interrupted = False
         self._job: tuple[int, _Job | None] = (0, None)
-        # The last job there was, then how many pieces each thread has ever done.
-        self._tickets = np.zeros(_JOB + 1 + size, np.int64)
+        # Looked at while the interpreter's lock is free: jobs there were, pieces each thread did.
+        self._jobs, self._done = np.zeros(1, np.int64), np.zeros(size, np.int64)
         self._asleep = [False] * size
         self._wake: list[SimpleQueue[None]] = [SimpleQueue() for _ in range(size)]
         for number in range(size):
             Thread(target=self._serve, args=(number,), name="s2f worker", daemon=True).start()
 
     def _serve(self, number: int) -> None:
-        jobs, own = self._tickets[: _JOB + 1], self._tickets[_JOB + 1 + number :][:1]
+        own = self._done[number : number + 1]
         seen = pieces = 0
         while True:
-            if not wait_for(jobs, seen + 1, _LOOKS, own, pieces, _REST):
+            if not wait_for(self._jobs, seen + 1, _LOOKS, own, pieces, _REST):
                 self._sleep(number, seen)
             seen, job = self._job
             while job is not None and job.take():
@@ -97,7 +94,7 @@ class _Helpers:
         """Sleep until there is another job than the one that was seen last."""
         self._asleep[number] = True
         # A job that came before this thread said that it sleeps does not wake it.
-        while self._tickets[_JOB] == seen:
+        while self._jobs[0] == seen:
             self._wake[number].get()
         self._asleep[number] = False
 
@@ -114,21 +111,21 @@ class _Helpers:
             raise error
 
     def _share(self, job: _Job) -> None:
-        done = self._tickets[_JOB + 1 :]
-        before, own = int(done.sum()), 0
-        ticket = int(self._tickets[_JOB]) + 1
-        self._job = ticket, job
-        self._tickets[_JOB] = ticket
+        before, own = int(self._done.sum()), 0
+        number = int(self._jobs[0]) + 1
+        self._job = number, job
+        self._jobs[0] = number
         for asleep, wake in zip(self._asleep, self._wake, strict=True):
             if asleep:
                 wake.put(None)
         while job.take():
             own += 1
-        self._wait(done, before + job.pieces - own)
-        self._job = ticket, None
+        self._wait(before + job.pieces - own)
+        self._job = number, None
 
-    def _wait(self, done: NDArray[np.int64], total: int) -> None:
-        while not wait_for(done, total, _LOOKS, done[:0], 0, 0):
+    def _wait(self, pieces: int) -> None:
+        """Until the other threads have done so many, ever."""
+        while not wait_for(self._done, pieces, _LOOKS, self._done[:0], 0, 0):
             pass
 
 

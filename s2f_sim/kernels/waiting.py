@@ -45,19 +45,15 @@ def tell_loop(numbers: NDArray[Any], at: int, number: int) -> None:
 
 _look = vector_ir(_look_intrinsic, twin=look_loop)
 _tell = vector_ir(_tell_intrinsic, twin=tell_loop)
-LARGEST = (1 << 63) - 1
 
 
 @part
-def _wait(numbers: NDArray[Any], total: int, looks: int) -> bool:
-    """Look at numbers until they add up to a total, so many times at most; whether they do."""
-    for _ in range(looks):
-        found = 0
-        for at in range(numbers.size):
-            found += _look(numbers, at)
-        if found >= total:
-            return True
-    return False
+def _sum(numbers: NDArray[Any]) -> int:
+    """What numbers add up to now."""
+    found = 0
+    for at in range(numbers.size):
+        found += _look(numbers, at)
+    return found
 
 
 @kernel
@@ -80,7 +76,9 @@ def wait_for(
     """
     for at in range(own.size):
         _tell(own, at, report)
-    if not _wait(numbers, total, looks):
-        return False
-    _wait(numbers, LARGEST, rest)
-    return True
+    for _ in range(looks):
+        if _sum(numbers) >= total:
+            for _ in range(rest):
+                _sum(numbers)
+            return True
+    return False

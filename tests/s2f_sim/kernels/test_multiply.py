@@ -1,5 +1,6 @@
 """The encoding layer against its dense definition."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,32 +18,27 @@ from s2f_sim.synapses import prepare_products
 from s2f_sim.workers import Workers
 
 
-@njit
-def compiled(
-    pixels: NDArray[Any],
-    line: tuple[int, int, int, int],
-    weights: NDArray[Any],
-    shape: tuple[int, int, int],
-    tile: NDArray[Any],
-    outputs: int,
-) -> None:
-    at, step, columns, line_pixels = line
-    height, units, pitch = shape
-    multiply_line(
-        pixels, at, step, columns, line_pixels, height, weights, units, pitch, tile, outputs
-    )
+def line_by(multiply: Callable[..., None]) -> Callable[..., None]:
+    """A line of outputs by the intrinsic or by its twin."""
+
+    def line(
+        pixels: NDArray[Any],
+        line: tuple[int, int, int, int],
+        weights: NDArray[Any],
+        shape: tuple[int, int, int],
+        tile: NDArray[Any],
+        outputs: int,
+    ) -> None:
+        at, step, columns, line_pixels = line
+        height, units, pitch = shape
+        multiply(
+            pixels, at, step, columns, line_pixels, height, weights, units, pitch, tile, outputs
+        )
+
+    return line
 
 
-def plain(
-    pixels: NDArray[Any],
-    line: tuple[int, int, int, int],
-    weights: NDArray[Any],
-    shape: tuple[int, int, int],
-    tile: NDArray[Any],
-    outputs: int,
-) -> None:
-    height, units, pitch = shape
-    multiply_line_loop(pixels, *line, height, weights, units, pitch, tile, outputs)
+compiled, plain = njit(line_by(multiply_line)), line_by(multiply_line_loop)
 
 
 def drawn(rng: np.random.Generator, size: int, kind: Any) -> NDArray[Any]:
