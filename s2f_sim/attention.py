@@ -17,6 +17,7 @@ from s2f_sim.kernels.attention import scores_first
 from s2f_sim.kernels.events import flat_window, list_bytes, list_length
 from s2f_sim.kernels.finish import Finish
 from s2f_sim.kernels.held_values import LANES, hold_values, read_values
+from s2f_sim.kernels.sharing import Share
 from s2f_sim.layout import tile_positions
 from s2f_sim.workers import Pace, Workers
 
@@ -67,16 +68,16 @@ class Attention:
         keyed = flat_window(key), len(key), channels, value.reshape(-1)
         asked = flat_window(query), channels, held, self._held_of, self._value_of, width, tile
 
-        def room() -> tuple[NDArray[Any], NDArray[Any]]:
-            return np.empty(self._listed, np.uint32), np.empty(2, np.int64)
+        def room(size: int) -> tuple[NDArray[Any], NDArray[Any]]:
+            return np.empty((size, self._listed), np.uint32), np.empty((size, 2), np.int64)
 
-        def hold(first: int, last: int) -> None:
+        def hold(size: int, share: Share) -> None:
             rows = self._value_of, held, self._held_of, width
-            hold_values(*keyed, *rows, *room(), first, last)
+            hold_values(*keyed, *rows, *room(size), share)
 
-        def read(first: int, last: int) -> None:
-            sums = np.empty(tile * self._outputs + LANES, self._kind)
-            read_values(*asked, *room(), sums, finish, first, last)
+        def read(size: int, share: Share) -> None:
+            sums = np.empty((size, tile * self._outputs + LANES), self._kind)
+            read_values(*asked, *room(size), sums, finish, share)
 
         workers.over_rows(channels, hold, self._holding)
         workers.over_rows(len(query), read, self._reading)

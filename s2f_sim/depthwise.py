@@ -27,6 +27,7 @@ from s2f_sim.kernels.masked_depthwise import (
     mask_room,
     weight_bits,
 )
+from s2f_sim.kernels.sharing import Share
 from s2f_sim.layout import ACCUMULATIONS_PER_NS, TYPICAL_COUNT, masking_of, narrowest_sum
 from s2f_sim.workers import Pace, Workers
 
@@ -69,14 +70,14 @@ class PatchedDepthwise:
         geometry = self.table.reach, self.kernel_height, self.padding, columns
         pitch = scratch_pitch(self.table, width, self.padding[1], columns)
 
-        def work(first: int, last: int) -> None:
+        def work(size: int, share: Share) -> None:
             room = (
-                np.empty(list_length(width, channels, self.levels), np.uint32),
-                np.empty(width + 1, np.int64),
-                np.zeros(channels * pitch, patches.dtype),
-                np.empty(columns * channels, self.bias.dtype),
+                np.empty((size, list_length(width, channels, self.levels)), np.uint32),
+                np.empty((size, width + 1), np.int64),
+                np.empty((size, channels * pitch), patches.dtype),
+                np.empty((size, columns * channels), self.bias.dtype),
             )
-            accumulate_depthwise(*arrays, *geometry, *room, finish, first, last)
+            accumulate_depthwise(*arrays, *geometry, *room, finish, share)
 
         workers.over_rows(lines, work, self.pace)
 
@@ -118,8 +119,8 @@ class MaskedDepthwise:
         geometry = self.stride, self.padding, self.masking
         needed = source.shape[2], height, bits, self.weights.dtype, self.bias.dtype
 
-        def work(first: int, last: int) -> None:
-            room = mask_room(self.masking, *needed)
-            accumulate_masked(*arrays, *geometry, room, finish, first, last)
+        def work(size: int, share: Share) -> None:
+            room = mask_room(self.masking, *needed, size)
+            accumulate_masked(*arrays, *geometry, room, finish, share)
 
         workers.over_rows(self.lines, work, self.pace)

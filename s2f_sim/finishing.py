@@ -147,7 +147,7 @@ def finish_sums(sums: NDArray[Any], finish: Finish, workers: Workers) -> None:
     """Of sums T[P * C] that are there already."""
     workers.over_rows(
         sums.size // finish.bias.shape[1],
-        lambda first, last: finish_positions(sums, finish, first, last),
+        lambda _, share: finish_positions(sums, finish, share),
         Pace(sums.size / NEURONS_FIRED_PER_NS),
     )
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from s2f_deploy.ir.graph import Node
 from s2f_sim.kernels.reading_out import read_out_positions
+from s2f_sim.kernels.sharing import Share
 from s2f_sim.workers import Pace, Workers
 
 # Fewer are turned over by NumPy before a kernel would be loaded.
@@ -36,11 +37,11 @@ def read_out(node: Node, sums: Array, exponents: Array, workers: Workers) -> Arr
     for now, channels_first in zip(given, real, strict=True):
         workers.over_rows(
             positions,
-            partial(_rows, now, powers, channels_first),
+            partial(_read_out, now, powers, channels_first),
             Pace(channels_first.size / ELEMENTS_PER_NS),
         )
     return real.transpose(0, 2, 1).reshape(sums.shape)
 
 
-def _rows(sums: Array, powers: Array, real: Array, first: int, last: int) -> None:
-    read_out_positions(sums, powers, first, last, real)
+def _read_out(sums: Array, powers: Array, real: Array, _: int, share: Share) -> None:
+    read_out_positions(sums, powers, real, share)

@@ -69,7 +69,7 @@ def _sampled(
         add_taps(image, taps, groups, ones, scale, result[first:last])
 
     pixels = 4 * counts.size * (image.shape[2] // groups)
-    workers.over_rows(len(image), rows, Pace(pixels * TYPICAL_TAPS / PIXELS_PER_NS))
+    workers.over_ranges(len(image), rows, Pace(pixels * TYPICAL_TAPS / PIXELS_PER_NS))
     return result
 
 

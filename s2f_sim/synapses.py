@@ -15,6 +15,7 @@ from s2f_sim.kernels.events import flat_window, list_length
 from s2f_sim.kernels.finish import Finish, finish_positions, only_sums
 from s2f_sim.kernels.multiply import LANES, multiply_convolution
 from s2f_sim.kernels.packing import CACHE_BYTES, PackedRows, pack_rows
+from s2f_sim.kernels.sharing import Share, alone
 from s2f_sim.layout import ACCUMULATIONS_PER_NS, TYPICAL_COUNT, Layout, tile_positions
 from s2f_sim.workers import Pace, Workers
 
@@ -119,13 +120,13 @@ class _Rows:
         sums = tile * self.bias.shape[1] + OVERHANG
         arrays = flat_window(source), self.channels, packed.lanes, packed.blocks, packed.burst
 
-        def work(first: int, last: int) -> None:
+        def work(size: int, share: Share) -> None:
             room = (
-                np.empty(self.listed, np.uint32),
-                np.empty(tile + 1, np.int64),
-                np.empty(sums, kind),
+                np.empty((size, self.listed), np.uint32),
+                np.empty((size, tile + 1), np.int64),
+                np.empty((size, sums), kind),
             )
-            accumulate_rows(*arrays, tile, *room, finish, first, last)
+            accumulate_rows(*arrays, tile, *room, finish, share)
 
         workers.over_rows(source.size // self.channels, work, self.pace)
 
@@ -181,15 +182,15 @@ class _Convolution:
         (taps, _, together), places = self.window, source.shape[1] + 1
         sums = (self.tile + together) * self.bias.shape[1] + OVERHANG
 
-        def work(first: int, last: int) -> None:
+        def work(size: int, share: Share) -> None:
             room = (
-                np.empty(self.listed, np.uint32),
-                np.empty(taps * places, np.int64),
-                np.empty(self.listed, np.uint32),
-                np.empty(places, np.int64),
-                np.empty(sums, self.bias.dtype),
+                np.empty((size, self.listed), np.uint32),
+                np.empty((size, taps * places), np.int64),
+                np.empty((size, self.listed), np.uint32),
+                np.empty((size, places), np.int64),
+                np.empty((size, sums), self.bias.dtype),
             )
-            accumulate_convolution(*arrays, *geometry, *room, finish, first, last)
+            accumulate_convolution(*arrays, *geometry, *room, finish, share)
 
         workers.over_rows(lines, work, self.pace)
 
@@ -234,7 +235,7 @@ class _Grouped:
             membrane = np.empty((lines * columns, group.bias.shape[1]), self.bias.dtype)
             group.accumulate(np.ascontiguousarray(part), only_sums(group.bias, membrane), workers)
             sums.append(membrane)
-        finish_positions(np.concatenate(sums, axis=1).reshape(-1), finish, 0, len(sums[0]))
+        finish_positions(np.concatenate(sums, axis=1).reshape(-1), finish, alone(len(sums[0])))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -262,8 +263,8 @@ class _Products:
         pixels = image.reshape(-1), image[0].size, self.rows.reshape(-1), self.rows.shape, channels
         lanes = columns * self.bias.shape[1] + self.rows.shape[2]
 
-        def work(first: int, last: int) -> None:
-            tile = np.empty(lanes, self.bias.dtype)
-            multiply_convolution(*pixels, self.stride, columns, tile, finish, first, last)
+        def work(size: int, share: Share) -> None:
+            tile = np.empty((size, lanes), self.bias.dtype)
+            multiply_convolution(*pixels, self.stride, columns, tile, finish, share)
 
         workers.over_rows(lines, work, self.pace)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from s2f_deploy.ir.graph import Node
 from s2f_sim.kernels.finish import OVERHANG, Finish
+from s2f_sim.kernels.sharing import Share
 from s2f_sim.kernels.upsampling import upsample_rows
 from s2f_sim.workers import Pace, Workers
 
@@ -38,8 +39,8 @@ class Upsampling:
         image, kind = np.ascontiguousarray(source), self.bias.dtype
         near, far = map(kind.type, _WHOLE_WEIGHTS if kind.kind == "i" else _REAL_WEIGHTS)
 
-        def work(first: int, last: int) -> None:
-            tile = np.empty(2 * width * channels + OVERHANG, kind)
-            upsample_rows(image, near, far, tile, finish, first, last)
+        def work(size: int, share: Share) -> None:
+            tile = np.empty((size, 2 * width * channels + OVERHANG), kind)
+            upsample_rows(image, near, far, tile, finish, share)
 
         workers.over_rows(height, work, Pace(4 * source.size / PIXELS_PER_NS))

@@ -1,9 +1,9 @@
 """Synaptic layers, spike by spike: list, accumulate, finish, one row of positions at a time.
 
-Every kernel is output-stationary and works on the output rows ``first_row <= row < last_row``
-alone, so that disjoint ranges may run in parallel; no sum depends on the ranges. Nothing larger
-than a row of membranes or of event lists lives between the spikes that come in and those that
-leave: the caller gives room for these.
+Every kernel is output-stationary and works on the output rows of its share alone, so that disjoint
+ranges may run in parallel; no sum depends on the ranges. Nothing larger than a row of membranes or
+of event lists lives between the spikes that come in and those that leave: the caller gives room for
+these, to every member of a share its own, on an axis in front.
 """
 
 from typing import Any
@@ -16,6 +16,7 @@ from s2f_sim.kernels.events import list_row, merge_rows
 from s2f_sim.kernels.finish import Finish, finish_row
 from s2f_sim.kernels.kernel import kernel
 from s2f_sim.kernels.prefetching import prefetch
+from s2f_sim.kernels.sharing import Share, share_rows
 
 OVERHANG = 512
 """Lanes by which the last block of a row of membranes may reach beyond it; it adds zeros there."""
@@ -33,8 +34,7 @@ def accumulate_rows(
     first: NDArray[Any],
     tile: NDArray[Any],
     finish: Finish,
-    first_row: int,
-    last_row: int,
+    share: Share,
 ) -> None:
     """Linear layers and 1x1 convolutions: every spike adds its channel's row at its position.
 
@@ -45,17 +45,20 @@ def accumulate_rows(
         blocks: int64[B, 5], likewise.
         burst: likewise.
         tile_positions: positions that go by while one block stays in the cache.
-        index: room for the events of so many positions, uint32, see `events.list_length`.
-        first: room for int64[tile_positions + 1].
-        tile: room for the sums of so many positions, T, and `OVERHANG` more.
+        index: room for the events of so many positions, uint32[members, ...], see
+            `events.list_length`.
+        first: room for int64[members, tile_positions + 1].
+        tile: room for the sums of so many positions, T[members, ...], and `OVERHANG` more.
         finish: see `Finish`.
-        first_row: first position to work on.
-        last_row: one past the last.
+        share: of the positions.
     """
+    if share_rows(share):
+        return
+    index, first, tile = index[share.member], first[share.member], tile[share.member]
     outputs = finish.bias.shape[1]
     prefetch(lanes)
-    for start in range(first_row, last_row, tile_positions):
-        left = last_row - start
+    for start in range(share.first, share.last, tile_positions):
+        left = share.last - start
         positions = tile_positions if tile_positions < left else left
         list_row(flat, start * channels, positions, channels, index, 0, first, 0)
         clear(tile)
@@ -88,8 +91,7 @@ def accumulate_convolution(
     begins: NDArray[Any],
     tile: NDArray[Any],
     finish: Finish,
-    first_row: int,
-    last_row: int,
+    share: Share,
 ) -> None:
     """Add to each membrane the weight row of every event under its window.
 
@@ -106,22 +108,26 @@ def accumulate_convolution(
         columns: W' of the output.
         tile_columns: outputs of a line that go by while one block stays in the cache; whole
             groups of those that share a row.
-        index: room for the events of as many image rows as the kernel has, see `events`.
+        index: room for the events of as many image rows as the kernel has, see `events`; this
+            and what follows once for each member.
         first: room for int64[kernel height * (W + 1)].
         merged: room for as many events again.
         begins: room for int64[W + 1].
         tile: room for the sums of ``tile_columns`` and a group more, T, and `OVERHANG` more.
         finish: see `Finish`; positions are numbered ``y * W' + x``.
-        first_row: first output row to work on.
-        last_row: one past the last.
+        share: of the output rows.
     """
+    if share_rows(share):
+        return
+    index, first, merged = index[share.member], first[share.member], merged[share.member]
+    begins, tile = begins[share.member], tile[share.member]
     height, width, channels = plane
     kernel_height, kernel_width, together = window
     outputs = finish.bias.shape[1]
     pitch_of_lists = index.size // kernel_height
     listed = 0
     prefetch(lanes)
-    for oy in range(first_row, last_row):
+    for oy in range(share.first, share.last):
         top = oy * stride[0] - padding[0]
         bottom = top + kernel_height
         for y in range(top if top > listed else listed, bottom if bottom < height else height):

@@ -15,6 +15,7 @@ from s2f_sim.kernels.add_rows import FLOAT_LANES
 from s2f_sim.kernels.events import list_length, list_row
 from s2f_sim.kernels.kernel import kernel
 from s2f_sim.kernels.plain_rows import add_plain_rows, whole_registers
+from s2f_sim.kernels.sharing import Share, share_rows
 from s2f_sim.kernels.spiking import WINDOW
 
 
@@ -55,13 +56,13 @@ class Gathering:
     lanes: int
     levels: int
 
-    def run(self, first_head: int, last_head: int) -> None:
-        """Add up some heads."""
+    def run(self, size: int, share: Share) -> None:
+        """Add up some heads, with room for so many members."""
         longest = int(self.sides[:, _Events._fields.index("row_length")].max())
         gather(
             self.counts, self.membranes, self.sides, self.lanes,
-            np.empty(list_length(1, longest, self.levels), np.uint32), np.empty(2, np.int64),
-            first_head, last_head,
+            np.empty((size, list_length(1, longest, self.levels)), np.uint32),
+            np.empty((size, 2), np.int64), share,
         )  # fmt: skip
 
     def result(self, heads: int, width: int) -> NDArray[Any]:
@@ -128,8 +129,7 @@ def gather(
     lanes: int,
     index: NDArray[Any],
     first: NDArray[Any],
-    first_head: int,
-    last_head: int,
+    share: Share,
 ) -> None:
     """Add rows for the spikes of some heads, side by side: first A's, then B's.
 
@@ -138,12 +138,15 @@ def gather(
         membranes: likewise; added to.
         sides: likewise.
         lanes: likewise.
-        index: room for the events of one row of counts, uint32, see `events.list_length`.
-        first: room for int64[2].
-        first_head: first head to work on.
-        last_head: one past the last.
+        index: room for the events of one row of counts, uint32[members, ...], see
+            `events.list_length`.
+        first: room for int64[members, 2].
+        share: of the heads.
     """
-    for head in range(first_head, last_head):
+    if share_rows(share):
+        return
+    index, first = index[share.member], first[share.member]
+    for head in range(share.first, share.last):
         for side in range(sides.shape[0]):
             begin = sides[side, 0] + head * sides[side, 1]
             rows = sides[side, 4]

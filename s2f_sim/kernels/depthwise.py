@@ -7,11 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2f_sim.kernels.aligned import aligned_zeros
+from s2f_sim.kernels.clearing import clear
 from s2f_sim.kernels.events import list_row
 from s2f_sim.kernels.finish import Finish, finish_row
 from s2f_sim.kernels.kernel import kernel, part
 from s2f_sim.kernels.patches import CHUNK_BYTES, LONGEST, add_patches
 from s2f_sim.kernels.ring_rows import take_row
+from s2f_sim.kernels.sharing import Share, share_rows
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -103,8 +105,7 @@ def accumulate_depthwise(
     scratch: NDArray[Any],
     tile: NDArray[Any],
     finish: Finish,
-    first_row: int,
-    last_row: int,
+    share: Share,
 ) -> None:
     """Add to each membrane its channel's weight for every event under its window.
 
@@ -117,14 +118,20 @@ def accumulate_depthwise(
         kernel_height: rows of the kernel.
         padding: rows above, columns to the left.
         columns: W' of the output.
-        index: room for the events of one image row, uint32, see `events.list_length`.
+        index: room for the events of one image row, uint32, see `events.list_length`; this and
+            what follows once for each member.
         first: room for int64[W + 1].
-        scratch: zeros, C times `scratch_pitch`, of the patches' type.
+        scratch: room for C times `scratch_pitch`, of the patches' type.
         tile: room for T[W' * C].
         finish: see `Finish`; positions are numbered ``y * W' + x``.
-        first_row: first output row to work on.
-        last_row: one past the last.
+        share: of the output rows.
     """
+    if share_rows(share):
+        return
+    index, first, scratch = index[share.member], first[share.member], scratch[share.member]
+    tile, first_row = tile[share.member], share.first
+    # A piece that ended with other rows has left sums of those that follow.
+    clear(scratch)
     height, width, channels = plane
     stride, ring, phases, lanes = shape
     pitch = scratch.size // channels
@@ -132,7 +139,7 @@ def accumulate_depthwise(
     y = first_row * stride - padding[0]
     y = y if y > 0 else 0
     # Rows before the first are accumulated in part, only to free their lanes of the ring.
-    for oy in range(first_row - reach[0] + 1, last_row):
+    for oy in range(first_row - reach[0] + 1, share.last):
         end = oy * stride - padding[0] + kernel_height
         end = end if end < height else height
         while y < end:

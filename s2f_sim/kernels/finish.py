@@ -16,6 +16,7 @@ from s2f_sim.kernels.finishing_ir import RowEmitter
 from s2f_sim.kernels.finishing_windows import COMPARATORS, USUAL_LEVELS, WindowEmitter
 from s2f_sim.kernels.kernel import kernel, vector_ir
 from s2f_sim.kernels.lanes import I64, members, pointers
+from s2f_sim.kernels.sharing import Share, share_rows
 from s2f_sim.kernels.spiking import WINDOW
 
 OVERHANG = WINDOW
@@ -177,6 +178,9 @@ finish_row = vector_ir(_finish_row_intrinsic, twin=finish_row_loop)
 
 
 @kernel
-def finish_positions(sums: NDArray[Any], finish: Finish, first: int, last: int) -> None:
-    """`finish_row` of sums T[P * C], for positions ``first <= p < last``."""
-    finish_row(sums, first * finish.bias.shape[1], first, last - first, finish)
+def finish_positions(sums: NDArray[Any], finish: Finish, share: Share) -> None:
+    """`finish_row` of sums T[P * C], for positions of the share."""
+    if share_rows(share):
+        return
+    first = share.first
+    finish_row(sums, first * finish.bias.shape[1], first, share.last - first, finish)

@@ -15,6 +15,7 @@ from s2f_sim.kernels.events import list_row
 from s2f_sim.kernels.finish import Finish, finish_row
 from s2f_sim.kernels.kernel import kernel, vector_ir
 from s2f_sim.kernels.lanes import I64, Body, add, load_lanes, load_some, loop, pointers, store_lanes
+from s2f_sim.kernels.sharing import Share, share_rows
 
 LANES = 16
 _TOGETHER = 4
@@ -130,8 +131,7 @@ def hold_values(
     width: int,
     index: NDArray[Any],
     first: NDArray[Any],
-    first_channel: int,
-    last_channel: int,
+    share: Share,
 ) -> None:
     """kᵀ v of some channels of k: ``held[held_of[c]:]`` adds up what tokens have whose c spikes.
 
@@ -144,11 +144,14 @@ def hold_values(
         held: T, added to.
         held_of: int64[C], the channels' rows in it, whole `LANES` apart.
         width: V / heads.
-        index: room for the events of a token, uint32, see `events.list_length`.
-        first: room for int64[2].
-        first_channel: first channel to work on.
-        last_channel: one past the last.
+        index: room for the events of a token, uint32[members, ...], see `events.list_length`.
+        first: room for int64[members, 2].
+        share: of the channels.
     """
+    if share_rows(share):
+        return
+    index, first = index[share.member], first[share.member]
+    first_channel, last_channel = share.first, share.last
     outputs = values.size // tokens
     value_of, held_of = value_of[first_channel:], held_of[first_channel:]
     for token in range(tokens):
@@ -172,8 +175,7 @@ def read_values(
     first: NDArray[Any],
     tile: NDArray[Any],
     finish: Finish,
-    first_row: int,
-    last_row: int,
+    share: Share,
 ) -> None:
     """Q (kᵀ v) of some tokens: every spike of a query adds its channel's row.
 
@@ -185,16 +187,18 @@ def read_values(
         value_of: likewise; so is a row of sums laid out.
         width: likewise.
         tile_positions: tokens that are finished together.
-        index: room for the events of a token, uint32, see `events.list_length`.
-        first: room for int64[2].
-        tile: room for T[tile_positions * V], and `LANES` more.
+        index: room for the events of a token, uint32[members, ...], see `events.list_length`.
+        first: room for int64[members, 2].
+        tile: room for T[members, tile_positions * V], and `LANES` more.
         finish: see `Finish`.
-        first_row: first token to work on.
-        last_row: one past the last.
+        share: of the tokens.
     """
+    if share_rows(share):
+        return
+    index, first, tile = index[share.member], first[share.member], tile[share.member]
     outputs = finish.bias.shape[1]
-    for start in range(first_row, last_row, tile_positions):
-        left = last_row - start
+    for start in range(share.first, share.last, tile_positions):
+        left = share.last - start
         positions = tile_positions if tile_positions < left else left
         clear(tile)
         for k in range(positions):

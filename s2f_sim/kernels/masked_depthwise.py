@@ -11,6 +11,7 @@ from s2f_sim.kernels.kernel import kernel, part
 from s2f_sim.kernels.masked import BITS, RUN, join_masks, list_masks, put_masks
 from s2f_sim.kernels.masked_blocks import BLOCK, add_block
 from s2f_sim.kernels.masked_columns import add_listed
+from s2f_sim.kernels.sharing import Share, share_rows
 
 _REGISTER_BYTES = 64
 _KINDS: dict[int, Any] = {8: np.uint8, 16: np.uint16, 32: np.uint32}
@@ -77,15 +78,15 @@ def most_outputs(outputs: int, together: int) -> int:
 
 
 class MaskRoom(NamedTuple):
-    """What one thread works in.
+    """What the members of a share work in; each has a row, of what is flat there.
 
     Attributes:
-        masks: uint[KH, windows, bits, columns], flat: a ring of image rows and their padding.
+        masks: uint[KH, windows, bits, columns]: a ring of image rows and their padding.
         listed: int32, as ``masks``: columns of the masks that are not silent, in ascending order.
-        found: int64[KH, windows, bits], flat: how many these are.
-        passes: int64[KH * bits, 2], flat, see `add_block`.
-        sums: T[outputs in whole blocks, L], flat, zeros.
-        tile: T or a wider type, flat: sums of a row, and what the last block stores beyond them.
+        found: int64[KH, windows, bits]: how many these are.
+        passes: int64[KH * bits, 2], see `add_block`.
+        sums: T[outputs in whole blocks, L], zeros.
+        tile: T or a wider type: sums of a row, and what the last block stores beyond them.
     """
 
     masks: NDArray[Any]
@@ -103,20 +104,22 @@ def mask_room(
     bits: int,
     dtype: np.dtype[Any],
     wide: np.dtype[Any],
+    size: int,
 ) -> MaskRoom:
-    """Room with silent masks, for sums of ``dtype`` that become those of membranes ``wide``."""
+    """Room of so many members with silent masks, for sums of ``dtype`` that become ``wide``."""
     rows, lanes = kernel_height * masking.windows * bits, masking.lanes
     # Whole cache lines: a register of sums for each of the outputs.
     split = most_outputs(masking.outputs, 1) * lanes * dtype.itemsize
-    tile = most_outputs(masking.outputs, masking.together) * channels + lanes
-    lines = aligned_zeros((split + tile * wide.itemsize,), np.uint8)
+    tile = (most_outputs(masking.outputs, masking.together) * channels + lanes) * wide.itemsize
+    tile += -tile % _REGISTER_BYTES
+    lines = aligned_zeros((size * (split + tile),), np.uint8)
     return MaskRoom(
-        np.zeros(rows * masking.columns, _KINDS[lanes]),
-        np.empty(rows * masking.columns, np.int32),
-        np.empty(rows, np.int64),
-        np.empty(2 * kernel_height * bits, np.int64),
-        lines[:split].view(dtype),
-        lines[split:].view(wide),
+        np.zeros((size, rows * masking.columns), _KINDS[lanes]),
+        np.empty((size, rows * masking.columns), np.int32),
+        np.empty((size, rows), np.int64),
+        np.empty((size, 2 * kernel_height * bits), np.int64),
+        lines[: size * split].view(dtype).reshape(size, -1),
+        lines[size * split :].view(wide).reshape(size, -1),
     )
 
 
@@ -230,8 +233,7 @@ def accumulate_masked(
     masking: Masking,
     room: MaskRoom,
     finish: Finish,
-    first_row: int,
-    last_row: int,
+    share: Share,
 ) -> None:
     """Add to each membrane its channel's weight for every event under its window.
 
@@ -245,15 +247,18 @@ def accumulate_masked(
         masking: see `Masking`.
         room: see `mask_room`.
         finish: see `Finish`; positions are numbered ``y * W' + x``.
-        first_row: first output row to work on.
-        last_row: one past the last.
+        share: of the output rows.
     """
+    if share_rows(share):
+        return
     height, width, channels = plane
     ring, kernel_width, bits = shape
     lanes, windows, joined, across, outputs, columns = masking
-    masks, listed, found, passes, sums, tile = room
+    masks, listed = room.masks[share.member], room.listed[share.member]
+    found, passes = room.found[share.member], room.passes[share.member]
+    sums, tile = room.sums[share.member], room.tile[share.member]
     masked = 0
-    for oy in range(first_row, last_row):
+    for oy in range(share.first, share.last):
         top = oy * stride - padding[0]
         begin, end = max(top, 0), min(top + ring, height)
         for y in range(max(masked, begin), end):

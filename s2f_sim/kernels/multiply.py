@@ -26,6 +26,7 @@ from s2f_sim.kernels.lanes import (
     store_lanes,
     zeros,
 )
+from s2f_sim.kernels.sharing import Share, share_rows
 
 LANES = 16
 """Outputs whose sums lie in one register."""
@@ -252,8 +253,7 @@ def multiply_convolution(
     columns: int,
     tile: NDArray[Any],
     finish: Finish,
-    first_row: int,
-    last_row: int,
+    share: Share,
 ) -> None:
     """Multiply every pixel under each window with its row of weights.
 
@@ -268,14 +268,16 @@ def multiply_convolution(
         channels: I.
         stride: vertical, horizontal.
         columns: W' of the output.
-        tile: room for the sums of a line, T[W' * O], and L more.
+        tile: room for the sums of a line, T[members, W' * O], and L more.
         finish: see `Finish`; positions are numbered ``y * W' + x``.
-        first_row: first output row to work on.
-        last_row: one past the last.
+        share: of the output rows.
     """
+    if share_rows(share):
+        return
+    tile = tile[share.member]
     height, units, pitch = shape
     step, outputs = stride[1] * channels, finish.bias.shape[1]
-    for oy in range(first_row, last_row):
+    for oy in range(share.first, share.last):
         at = oy * stride[0] * line_pixels
         multiply_line(
             pixels, at, step, columns, line_pixels, height, weights, units, pitch, tile, outputs

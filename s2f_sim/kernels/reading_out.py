@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2f_sim.kernels.kernel import kernel
+from s2f_sim.kernels.sharing import Share, share_rows
 
 # Positions whose sums are in the cache together, and whose results fill whole lines of it.
 _BLOCK = 32
@@ -15,9 +16,8 @@ _BLOCK = 32
 def read_out_positions(
     sums: NDArray[Any],
     powers: NDArray[Any],
-    first: int,
-    last: int,
     real: NDArray[Any],
+    share: Share,
 ) -> None:
     """Turn sums of some positions into real values.
 
@@ -26,13 +26,14 @@ def read_out_positions(
     Args:
         sums: integers[P, C].
         powers: float32[C], powers of two.
-        first: first position to work on.
-        last: one past the last.
         real: out, float32[C, P].
+        share: of the positions.
     """
+    if share_rows(share):
+        return
     channels = sums.shape[1]
-    for begin in range(first, last, _BLOCK):
-        end = min(begin + _BLOCK, last)
+    for begin in range(share.first, share.last, _BLOCK):
+        end = min(begin + _BLOCK, share.last)
         for channel in range(channels):
             power = powers[channel]
             for position in range(begin, end):

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from s2f_sim.kernels.finish import Finish, finish_row
 from s2f_sim.kernels.kernel import kernel
+from s2f_sim.kernels.sharing import Share, share_rows
 
 
 @kernel
@@ -16,8 +17,7 @@ def upsample_rows(
     far: Any,
     tile: NDArray[Any],
     finish: Finish,
-    first_row: int,
-    last_row: int,
+    share: Share,
 ) -> None:
     """Finish two rows of the result for every row of the image.
 
@@ -25,16 +25,18 @@ def upsample_rows(
         image: [H, W, C], of the result's type or a narrower one.
         near: weight of the nearer pixel of an axis, T.
         far: of the farther one.
-        tile: room for T[2W * C], one row of the result.
+        tile: room for T[members, 2W * C], one row of the result.
         finish: see `Finish`; positions are numbered ``y * 2W + x``.
-        first_row: first row of the image to work on.
-        last_row: one past the last.
+        share: of the rows of the image.
     """
+    if share_rows(share):
+        return
+    tile = tile[share.member]
     height, width, channels = image.shape
     line = width * channels
     pixels = image.reshape(-1)
     mixed = np.empty(line, tile.dtype)
-    for row in range(2 * first_row, 2 * last_row):
+    for row in range(2 * share.first, 2 * share.last):
         start = row // 2 * line
         other = min(max(row // 2 + row % 2 * 2 - 1, 0), height - 1) * line
         for i in range(line):

@@ -141,7 +141,8 @@ def test_memory_of_masks(levels: int, channels: int, kind: type) -> None:
     )
     rows: NDArray[Any] = np.ones((3, 5, 1, channels), kind)
     masking, bits = masking_of(node, source, rows), levels.bit_length()
-    room = mask_room(masking, channels, 3, bits, *[np.dtype(np.int32)] * 2)
+    wide = np.dtype(np.int32)
+    room = mask_room(masking, channels, 3, bits, wide, wide, 1)
     listed = room.masks.nbytes + room.listed.nbytes + room.found.nbytes
     assert largest_event_list_bytes(node, source, rows, Layout("masked")) == listed
 

@@ -1,10 +1,41 @@
-"""Every row once, whoever does it; errors come back."""
+"""Every row once, whichever thread works on it."""
 
 import threading
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
 
+import numpy as np
 import pytest
+from numba import config
+from numpy.typing import NDArray
 
-from s2f_sim.workers import WORTHWHILE_NS, Pace, Workers, _Helpers
+from s2f_sim.kernels.kernel import kernel
+from s2f_sim.kernels.sharing import Share, alone, share_rows
+from s2f_sim.workers import WORTHWHILE_NS, Pace, Workers
+
+compiled = pytest.mark.skipif(
+    bool(config.DISABLE_JIT),  # type: ignore[attr-defined]
+    reason="nothing is shared where nothing is compiled",
+)
+
+
+@kernel
+def mark_rows(times: NDArray[Any], member: NDArray[Any], turns: int, share: Share) -> None:
+    """Count how often each row is worked on, slowly, and say who did."""
+    if share_rows(share):
+        return
+    for row in range(share.first, share.last):
+        for _ in range(turns):
+            times[row, 1] += times[row, 0] ^ member[row]
+        times[row, 0] += 1
+        member[row] = share.member
+
+
+def marked(rows: int, turns: int = 1) -> tuple[NDArray[Any], NDArray[Any], Callable[..., None]]:
+    """Nothing done yet, by nobody; and what does it."""
+    times, member = np.zeros((rows, 2), np.int64), np.full(rows, 99)
+    return times, member, lambda _, share: mark_rows(times, member, turns, share)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -12,60 +43,106 @@ from s2f_sim.workers import WORTHWHILE_NS, Pace, Workers, _Helpers
 def test_every_row_is_worked_on_once(threads: int, rows: int) -> None:
     workers = Workers(threads)
     for _ in range(50):
-        done: list[int] = []
-        workers.over_rows(rows, lambda a, b: done.extend(range(a, b)), Pace(WORTHWHILE_NS))  # noqa: B023
-        assert sorted(done) == list(range(rows))
+        times, _, work = marked(rows)
+        workers.over_rows(rows, work, Pace(WORTHWHILE_NS))
+        assert (times[:, 0] == 1).all()
+
+
+@compiled
+def test_a_thread_helps() -> None:
+    workers, seen = Workers(2), set[int]()
+    # One that is just being woken comes too late for the first.
+    until = monotonic() + 30
+    while seen != {0, 1} and monotonic() < until:
+        times, member, work = marked(12, 20_000)
+        workers.over_rows(12, work, Pace(WORTHWHILE_NS))
+        assert (times[:, 0] == 1).all()
+        seen |= set(member.tolist())
+    assert seen == {0, 1}
 
 
 def test_small_work_stays_in_one_thread() -> None:
-    seen: list[tuple[int, int]] = []
-    Workers(4).over_rows(100, lambda a, b: seen.append((a, b)), Pace(WORTHWHILE_NS - 1))
-    assert seen == [(0, 100)]
+    seen: list[tuple[int, Share]] = []
+    Workers(4).over_rows(100, lambda *given: seen.append(given), Pace(WORTHWHILE_NS - 1))
+    assert seen == [(1, alone(100))]
 
 
-@pytest.mark.parametrize("here", [True, False])
-def test_an_error_in_any_thread_is_raised_and_the_threads_go_on(here: bool) -> None:
-    main = threading.get_ident()
-    met: set[int] = set()
-    both = threading.Barrier(2, timeout=10)
+def test_what_takes_long_is_shared_the_next_time() -> None:
+    pace, sizes = Pace(0), []
 
-    def fail(first: int, last: int) -> None:
-        del first, last
-        if threading.get_ident() not in met:
-            met.add(threading.get_ident())
-            both.wait()
-            if (threading.get_ident() == main) is here:
-                raise RuntimeError("no more")
+    def slow(size: int, share: Share) -> None:
+        sizes.append(size)
+        work(size, share)
 
+    _, _, work = marked(2, 2_000_000)
     workers = Workers(2)
-    with pytest.raises(RuntimeError, match="no more"):
-        workers.over_rows(4, fail, Pace(WORTHWHILE_NS))
-    done: list[int] = []
-    workers.over_rows(9, lambda a, b: done.extend(range(a, b)), Pace(WORTHWHILE_NS))
-    assert sorted(done) == list(range(9))
+    workers.over_rows(2, slow, pace)
+    workers.over_rows(2, slow, pace)
+    assert sizes == [1, 2]
 
 
-def test_what_was_interrupted_disturbs_nothing_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    begun, slow = threading.Event(), threading.Event()
+def test_threads_that_help_another_simulator_are_not_waited_for() -> None:
+    entered, done = threading.Event(), threading.Event()
+    sizes: list[int] = []
 
-    def interrupted(*_: object) -> bool:
+    def hold(size: int, _: Share) -> None:
+        sizes.append(size)
+        entered.set()
+        assert done.wait(10)
+
+    other = threading.Thread(
+        target=lambda: Workers(2).over_rows(4, hold, Pace(WORTHWHILE_NS)), daemon=True
+    )
+    other.start()
+    assert entered.wait(10)
+    times, _, work = marked(9)
+
+    def alone_meanwhile(size: int, share: Share) -> None:
+        sizes.append(size)
+        work(size, share)
+
+    Workers(2).over_rows(9, alone_meanwhile, Pace(1e9))
+    assert (times[:, 0] == 1).all()
+    done.set()
+    other.join()
+    assert sizes == [2, 1]
+
+
+def test_an_error_leaves_the_threads_to_the_next() -> None:
+    def fail(size: int, share: Share) -> None:
+        del size, share
         raise KeyboardInterrupt
 
-    def wait(first: int, last: int) -> None:
-        del first, last
-        if threading.current_thread() is threading.main_thread():
-            begun.wait(10)
-        else:
-            begun.set()
-            slow.wait(10)
+    workers = Workers(2)
+    with pytest.raises(KeyboardInterrupt):
+        workers.over_rows(4, fail, Pace(WORTHWHILE_NS))
+    sizes: list[int] = []
+    workers.over_rows(4, lambda size, _: sizes.append(size), Pace(WORTHWHILE_NS))
+    assert sizes == [2]
 
-    pair = Workers(2)
-    with monkeypatch.context() as patch:
-        patch.setattr(_Helpers, "_wait", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            pair.over_rows(4, wait, Pace(WORTHWHILE_NS))
-    for _ in range(20):
-        done: list[int] = []
-        pair.over_rows(9, lambda a, b: done.extend(range(a, b)), Pace(WORTHWHILE_NS))  # noqa: B023
-        assert sorted(done) == list(range(9))
-        slow.set()
+
+@kernel
+def raise_in_row(bad: int, share: Share) -> None:
+    """Whatever a kernel may raise."""
+    if share_rows(share):
+        return
+    if share.first <= bad < share.last:
+        raise ValueError
+
+
+@compiled
+def test_an_error_in_a_piece_does_not_go_unseen() -> None:
+    workers = Workers(2)
+    for bad in (0, 99):
+        with pytest.raises(RuntimeError, match="failed"):
+            workers.over_rows(100, lambda _, share: raise_in_row(bad, share), Pace(1e9))  # noqa: B023
+    workers.over_rows(100, lambda _, share: raise_in_row(100, share), Pace(1e9))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_ranges_cover_every_row_once(threads: int) -> None:
+    done: list[int] = []
+    Workers(threads).over_ranges(7, lambda a, b: done.extend(range(a, b)), Pace(1e9))
+    assert sorted(done) == list(range(7))
+    with pytest.raises(ZeroDivisionError):
+        Workers(threads).over_ranges(7, lambda a, b: done.append(a // (b * 0)), Pace(1e9))

@@ -13,6 +13,7 @@ from s2f_sim.kernels.accumulate import OVERHANG, accumulate_convolution, accumul
 from s2f_sim.kernels.events import flat_window, list_length
 from s2f_sim.kernels.finish import only_sums
 from s2f_sim.kernels.packing import CACHE_BYTES, pack_rows
+from s2f_sim.kernels.sharing import alone
 
 
 @dataclass(frozen=True)
@@ -74,14 +75,13 @@ class Convolution:
                 self.padding,
                 columns,
                 tile,
-                np.empty(events, np.uint32),
-                np.empty(height * (self.plane[1] + 1), np.int64),
-                np.empty(events, np.uint32),
-                np.empty(self.plane[1] + 1, np.int64),
-                np.empty((tile + self.together) * self.outputs + OVERHANG, bias.dtype),
+                np.empty((1, events), np.uint32),
+                np.empty((1, height * (self.plane[1] + 1)), np.int64),
+                np.empty((1, events), np.uint32),
+                np.empty((1, self.plane[1] + 1), np.int64),
+                np.empty((1, (tile + self.together) * self.outputs + OVERHANG), bias.dtype),
                 finish,
-                first,
-                last,
+                alone(last, first),
             )
         return sums.reshape(rows, columns, self.outputs)
 
@@ -201,8 +201,9 @@ def test_rows_equal_a_matrix_product(
     for first, last in ((cut, tokens), (0, cut)):
         accumulate_rows(
             flat_window(counts), channels, packed.lanes, packed.blocks, packed.burst, tile,
-            np.empty(list_length(tile, channels, levels), np.uint32), np.empty(tile + 1, np.int64),
-            np.empty(tile * outputs + OVERHANG, wide), finish, first, last,
+            np.empty((1, list_length(tile, channels, levels)), np.uint32),
+            np.empty((1, tile + 1), np.int64), np.empty((1, tile * outputs + OVERHANG), wide),
+            finish, alone(last, first),
         )  # fmt: skip
         if first:
             assert (sums[:cut] == 7).all()

@@ -11,6 +11,7 @@ from s2f_sim.kernels.attention import scores_first
 from s2f_sim.kernels.events import flat_window, list_length
 from s2f_sim.kernels.finish import only_sums
 from s2f_sim.kernels.held_values import LANES, hold_values, read_values
+from s2f_sim.kernels.sharing import alone
 
 
 def by_scores(query: Any, key: Any, value: Any, heads: int, kind: Any) -> Any:
@@ -18,9 +19,9 @@ def by_scores(query: Any, key: Any, value: Any, heads: int, kind: Any) -> Any:
     gathering = scores_first(query, key, value, heads, kind)
     cut = heads // 2
     found = gathering.result(heads, len(query))
-    gathering.run(cut, heads)
+    gathering.run(1, alone(heads, cut))
     assert (found[:cut] == 0).all()
-    gathering.run(0, cut)
+    gathering.run(1, alone(cut))
     return found.transpose(2, 0, 1).reshape(len(query), -1)
 
 
@@ -32,21 +33,21 @@ def by_values(query: Any, key: Any, value: Any, heads: int, kind: Any) -> Any:
     held = np.zeros(channels * pitch, kind)
     held_of = np.arange(channels) * pitch
     value_of = np.repeat(np.arange(heads) * width, channels // heads)
-    room = np.empty(list_length(1, channels, 8), np.uint32), np.empty(2, np.int64)
+    room = np.empty((1, list_length(1, channels, 8)), np.uint32), np.empty((1, 2), np.int64)
     keyed = flat_window(key), tokens, channels, value.reshape(-1), value_of, held, held_of, width
     cut = channels // 3
     if cut < channels:
-        hold_values(*keyed, *room, cut, channels)
+        hold_values(*keyed, *room, alone(channels, cut))
         assert (held[: cut * pitch] == 0).all()
     if cut:
-        hold_values(*keyed, *room, 0, cut)
+        hold_values(*keyed, *room, alone(cut))
     found = np.full((queries, outputs), 77, kind)
     finish = only_sums(np.zeros((1, outputs), kind), found)
     asked = flat_window(query), channels, held, held_of, value_of, width, 3
-    tile = np.empty(3 * outputs + LANES, kind)
-    read_values(*asked, *room, tile, finish, queries // 2, queries)
+    tile = np.empty((1, 3 * outputs + LANES), kind)
+    read_values(*asked, *room, tile, finish, alone(queries, queries // 2))
     assert (found[: queries // 2] == 77).all()
-    read_values(*asked, *room, tile, finish, 0, queries // 2)
+    read_values(*asked, *room, tile, finish, alone(queries // 2))
     return found
 
 

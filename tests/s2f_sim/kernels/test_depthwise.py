@@ -19,6 +19,7 @@ from s2f_sim.kernels.masked_depthwise import (
     mask_room,
     weight_bits,
 )
+from s2f_sim.kernels.sharing import alone
 from s2f_sim.layout import narrowest_sum
 
 Pair = tuple[int, int]
@@ -70,9 +71,10 @@ def patched(
         accumulate_depthwise(
             flat_window(counts), counts.shape, table.patches.reshape(-1),
             (down, ring, across, lanes), table.reach, len(weight), padding, columns,
-            np.empty(list_length(width, channels, levels), np.uint32),
-            np.empty(width + 1, np.int64), np.zeros(channels * pitch, table.patches.dtype),
-            np.empty(columns * channels, bias.dtype), finish, first, last,
+            np.empty((1, list_length(width, channels, levels)), np.uint32),
+            np.empty((1, width + 1), np.int64),
+            np.ones((1, channels * pitch), table.patches.dtype),
+            np.empty((1, columns * channels), bias.dtype), finish, alone(last, first),
         )  # fmt: skip
     return sums.reshape(bias.shape)
 
@@ -97,8 +99,9 @@ def masked(
     for first, last in zip(cuts, [*cuts[1:], rows], strict=True):
         accumulate_masked(
             flat_window(counts), counts.shape, weights.reshape(-1), (height, width, bits), down,
-            (top, left), masking, mask_room(masking, channels, height, bits, dtype, bias.dtype),
-            finish, first, last,
+            (top, left), masking,
+            mask_room(masking, channels, height, bits, dtype, bias.dtype, 1), finish,
+            alone(last, first),
         )  # fmt: skip
     return sums.reshape(bias.shape)
 

@@ -8,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from s2f_sim.kernels.finish import OVERHANG, finish_positions, only_sums, patterns_of
+from s2f_sim.kernels.sharing import alone
 
 KINDS = [np.float32, np.int32, np.int64]
 
@@ -70,10 +71,10 @@ def test_finished_sums_are_what_the_graph_says(
     expected = (sums + bias) * scale + (other * other_scale if added else 0)
     cut = positions // 2
     flat = sums.reshape(-1)
-    finish_positions(flat, finish, cut, positions)
+    finish_positions(flat, finish, alone(positions, cut))
     assert (counts[: cut * channels] == 99).all()
     assert (finish.membrane[:cut] == 77).all()
-    finish_positions(flat, finish, 0, cut)
+    finish_positions(flat, finish, alone(cut))
     np.testing.assert_array_equal(flat, sums.ravel())
     assert (counts[positions * channels :] == 99).all()
     if kept:
@@ -95,7 +96,7 @@ def test_nan_fires_never_and_infinity_always(channels: int) -> None:
     finish = only_sums(np.zeros((1, channels), np.float32), none)._replace(
         comparators=comparators, timesteps=2, counts=counts, spikes=spikes
     )
-    finish_positions(sums.reshape(-1), finish, 0, 2)
+    finish_positions(sums.reshape(-1), finish, alone(2))
     assert (counts[:channels] == 0).all()
     assert (counts[channels : 2 * channels] == 2).all()
     assert spikes.tolist() == [[0, channels], [0, channels]]
