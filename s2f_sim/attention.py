@@ -19,6 +19,7 @@ from s2f_sim.kernels.finish import Finish
 from s2f_sim.kernels.held_values import LANES, hold_values, read_values
 from s2f_sim.kernels.sharing import Share
 from s2f_sim.layout import tile_positions
+from s2f_sim.rooms import Arrays, Room
 from s2f_sim.workers import Pace, Workers
 
 ADDITIONS_PER_NS = 10.0
@@ -44,8 +45,12 @@ class Attention:
         first = np.arange(0, value.channels, self._width)
         self._value_of = np.repeat(first, query.channels // self._heads)
         self._held = query.channels * pitch
-        self._listed = list_length(1, query.channels, max(query.levels, key.levels))
         self._tile = min(tile_positions(value.channels), query.positions)
+        self._room = Room(
+            (list_length(1, query.channels, max(query.levels, key.levels)), np.uint32),
+            (2, np.int64),
+            (self._tile * self._outputs + LANES, self._kind),
+        )
         self._holding, self._reading = (
             Pace(read.channels * read.positions * self._width / ADDITIONS_PER_NS)
             for read in (key, query)
@@ -68,19 +73,17 @@ class Attention:
         keyed = flat_window(key), len(key), channels, value.reshape(-1)
         asked = flat_window(query), channels, held, self._held_of, self._value_of, width, tile
 
-        def room(size: int) -> tuple[NDArray[Any], NDArray[Any]]:
-            return np.empty((size, self._listed), np.uint32), np.empty((size, 2), np.int64)
-
-        def hold(size: int, share: Share) -> None:
+        def hold(room: Arrays, share: Share) -> None:
             rows = self._value_of, held, self._held_of, width
-            hold_values(*keyed, *rows, *room(size), share)
+            given: Any = *keyed, *rows, *room[:2], share
+            hold_values(*given)
 
-        def read(size: int, share: Share) -> None:
-            sums = np.empty((size, tile * self._outputs + LANES), self._kind)
-            read_values(*asked, *room(size), sums, finish, share)
+        def read(room: Arrays, share: Share) -> None:
+            given: Any = *asked, *room, finish, share
+            read_values(*given)
 
-        workers.over_rows(channels, hold, self._holding)
-        workers.over_rows(len(query), read, self._reading)
+        workers.over_rows(channels, hold, self._holding, self._room)
+        workers.over_rows(len(query), read, self._reading, self._room)
 
 
 def _scores_first(node: Node, operands: _Operands, finish: Finish, workers: Workers) -> None:
@@ -89,7 +92,8 @@ def _scores_first(node: Node, operands: _Operands, finish: Finish, workers: Work
     gathering = scores_first(*operands, heads, node.output.dtype.array_type)
     # Two passes over tokens, spikes and rows.
     additions = (query.size + key.size) * max(outputs // heads, 16)
-    workers.over_rows(heads, gathering.run, Pace(additions / ADDITIONS_PER_NS))
+    pace = Pace(additions / ADDITIONS_PER_NS)
+    workers.over_rows(heads, lambda _, share: gathering.run(workers.threads, share), pace)
     by_query = gathering.result(heads, queries).transpose(2, 0, 1)
     finish_sums(np.ascontiguousarray(by_query).reshape(-1), finish, workers)
 

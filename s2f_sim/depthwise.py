@@ -22,6 +22,7 @@ from s2f_sim.kernels.events import flat_window, list_length
 from s2f_sim.kernels.finish import Finish
 from s2f_sim.kernels.masked_depthwise import (
     Masking,
+    MaskRoom,
     accumulate_masked,
     count_bits,
     mask_room,
@@ -29,6 +30,7 @@ from s2f_sim.kernels.masked_depthwise import (
 )
 from s2f_sim.kernels.sharing import Share
 from s2f_sim.layout import ACCUMULATIONS_PER_NS, TYPICAL_COUNT, masking_of, narrowest_sum
+from s2f_sim.rooms import Arrays, Room
 from s2f_sim.workers import Pace, Workers
 
 
@@ -38,10 +40,10 @@ class PatchedDepthwise:
 
     table: PatchTable
     bias: NDArray[Any]
-    levels: int
     kernel_height: int
     padding: tuple[int, int]
     plane: tuple[int, int]
+    room: Room
     pace: Pace
 
     @classmethod
@@ -50,36 +52,37 @@ class PatchedDepthwise:
     ) -> "PatchedDepthwise":
         """Weights [KH, KW, 1, C] and bias T[1 or P, C]."""
         weight = rows[:, :, 0]
+        table = patch_table(weight, node["stride"], narrowest_sum(weight, source.levels))
+        padding, width, channels = node["padding"][:2], source.plane[1], source.channels
+        columns = node.output.plane[1]
         return cls(
-            patch_table(weight, node["stride"], narrowest_sum(weight, source.levels)),
+            table,
             bias,
-            source.levels,
             weight.shape[0],
-            node["padding"][:2],
+            padding,
             node.output.plane,
+            Room(
+                (list_length(width, channels, source.levels), np.uint32),
+                (width + 1, np.int64),
+                (channels * scratch_pitch(table, width, padding[1], columns), table.patches.dtype),
+                (columns * channels, bias.dtype),
+            ),
             Pace(node.output.positions * weight.size * TYPICAL_COUNT / ACCUMULATIONS_PER_NS),
         )
 
     def accumulate(self, source: NDArray[Any], finish: Finish, workers: Workers) -> None:
         """As ``synapses.Synapse``."""
         lines, columns = self.plane
-        _, width, channels = source.shape
         patches = self.table.patches
         down, ring, across, _, lanes = patches.shape
         arrays = flat_window(source), source.shape, patches.reshape(-1), (down, ring, across, lanes)
         geometry = self.table.reach, self.kernel_height, self.padding, columns
-        pitch = scratch_pitch(self.table, width, self.padding[1], columns)
 
-        def work(size: int, share: Share) -> None:
-            room = (
-                np.empty((size, list_length(width, channels, self.levels)), np.uint32),
-                np.empty((size, width + 1), np.int64),
-                np.empty((size, channels * pitch), patches.dtype),
-                np.empty((size, columns * channels), self.bias.dtype),
-            )
-            accumulate_depthwise(*arrays, *geometry, *room, finish, share)
+        def work(room: Arrays, share: Share) -> None:
+            given: Any = *arrays, *geometry, *room, finish, share
+            accumulate_depthwise(*given)
 
-        workers.over_rows(lines, work, self.pace)
+        workers.over_rows(lines, work, self.pace, self.room)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -92,6 +95,7 @@ class MaskedDepthwise:
     stride: int
     padding: tuple[int, int]
     lines: int
+    room: Room
     pace: Pace
 
     @classmethod
@@ -101,13 +105,15 @@ class MaskedDepthwise:
         """Weights [KH, KW, 1, C] and bias T[1 or P, C]."""
         weight = rows[:, :, 0]
         dtype, masking = narrowest_sum(weight, source.levels), masking_of(node, source, rows)
+        bits = count_bits(source.levels)
         return cls(
-            weight_bits(weight, count_bits(source.levels), masking, dtype),
+            weight_bits(weight, bits, masking, dtype),
             bias,
             masking,
             node["stride"][0],
             node["padding"][:2],
             node.output.plane[0],
+            Room(*mask_room(masking, source.channels, weight.shape[0], bits, dtype, bias.dtype)),
             Pace(node.output.positions * weight.size * TYPICAL_COUNT / ACCUMULATIONS_PER_NS),
         )
 
@@ -117,10 +123,8 @@ class MaskedDepthwise:
         shape = height, width, bits
         arrays = flat_window(source), source.shape, self.weights.reshape(-1), shape
         geometry = self.stride, self.padding, self.masking
-        needed = source.shape[2], height, bits, self.weights.dtype, self.bias.dtype
 
-        def work(size: int, share: Share) -> None:
-            room = mask_room(self.masking, *needed, size)
-            accumulate_masked(*arrays, *geometry, room, finish, share)
+        def work(room: Arrays, share: Share) -> None:
+            accumulate_masked(*arrays, *geometry, MaskRoom(*room), finish, share)
 
-        workers.over_rows(self.lines, work, self.pace)
+        workers.over_rows(self.lines, work, self.pace, self.room)

@@ -20,6 +20,6 @@ def read_held(
     counts = events.reshape(-1, events.shape[-1])
     gathering = add_held(counts, rows)
     pace = Pace(counts.size * rows.shape[1] / ADDITIONS_PER_NS)
-    workers.over_rows(len(counts), gathering.run, pace)
+    workers.over_rows(len(counts), lambda _, share: gathering.run(workers.threads, share), pace)
     sums = gathering.result(len(counts), rows.shape[1])
     return np.ascontiguousarray(sums).reshape(*node.output.plane, -1)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from s2f_deploy.ir.graph import Node
 from s2f_sim.kernels.reading_out import read_out_positions
 from s2f_sim.kernels.sharing import Share
+from s2f_sim.rooms import Arrays
 from s2f_sim.workers import Pace, Workers
 
 # Fewer are turned over by NumPy before a kernel would be loaded.
@@ -43,5 +44,5 @@ def read_out(node: Node, sums: Array, exponents: Array, workers: Workers) -> Arr
     return real.transpose(0, 2, 1).reshape(sums.shape)
 
 
-def _read_out(sums: Array, powers: Array, real: Array, _: int, share: Share) -> None:
+def _read_out(sums: Array, powers: Array, real: Array, _: Arrays, share: Share) -> None:
     read_out_positions(sums, powers, real, share)

@@ -17,6 +17,7 @@ from s2f_sim.kernels.multiply import LANES, multiply_convolution
 from s2f_sim.kernels.packing import CACHE_BYTES, PackedRows, pack_rows
 from s2f_sim.kernels.sharing import Share, alone
 from s2f_sim.layout import ACCUMULATIONS_PER_NS, TYPICAL_COUNT, Layout, tile_positions
+from s2f_sim.rooms import Arrays, Room
 from s2f_sim.workers import Pace, Workers
 
 # A rough speed of one core, only to judge whether a second thread pays.
@@ -80,7 +81,8 @@ def prepare_products(
     kind = np.dtype(np.int16) if paired else bias.dtype
     geometry = node["stride"], padding, node.output.plane
     pace = Pace(node.output.positions * rows.size / PRODUCTS_PER_NS)
-    return _Products(aligned_copy(rows), flat_bias(bias), kind, *geometry, pace)
+    room = Room((node.output.plane[1] * len(bias) + rows.shape[2], bias.dtype))
+    return _Products(aligned_copy(rows), flat_bias(bias), kind, *geometry, room, pace)
 
 
 def flat_bias(bias: NDArray[Any]) -> NDArray[Any]:
@@ -97,7 +99,7 @@ class _Rows:
     bias: NDArray[Any]
     channels: int
     tile: int
-    listed: int
+    room: Room
     pace: Pace
 
     @classmethod
@@ -111,24 +113,23 @@ class _Rows:
             bias,
             source.channels,
             tile,
-            list_length(tile, source.channels, source.levels),
+            Room(
+                (list_length(tile, source.channels, source.levels), np.uint32),
+                (tile + 1, np.int64),
+                (tile * outputs + OVERHANG, bias.dtype),
+            ),
             Pace(synapses * TYPICAL_COUNT / ACCUMULATIONS_PER_NS),
         )
 
     def accumulate(self, source: NDArray[Any], finish: Finish, workers: Workers) -> None:
-        packed, tile, kind = self.packed, self.tile, self.bias.dtype
-        sums = tile * self.bias.shape[1] + OVERHANG
+        packed = self.packed
         arrays = flat_window(source), self.channels, packed.lanes, packed.blocks, packed.burst
 
-        def work(size: int, share: Share) -> None:
-            room = (
-                np.empty((size, self.listed), np.uint32),
-                np.empty((size, tile + 1), np.int64),
-                np.empty((size, sums), kind),
-            )
-            accumulate_rows(*arrays, tile, *room, finish, share)
+        def work(room: Arrays, share: Share) -> None:
+            given: Any = *arrays, self.tile, *room, finish, share
+            accumulate_rows(*given)
 
-        workers.over_rows(source.size // self.channels, work, self.pace)
+        workers.over_rows(source.size // self.channels, work, self.pace, self.room)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -142,7 +143,7 @@ class _Convolution:
     padding: tuple[int, int]
     plane: tuple[int, int]
     tile: int
-    listed: int
+    room: Room
     pace: Pace
 
     @classmethod
@@ -163,6 +164,8 @@ class _Convolution:
             wide[:, k * across : k * across + width, :, k] = rows
         packed = pack_rows(wide.reshape(-1, together * outputs), layout.cache_bytes)
         plane, synapses = node.output.plane, node.output.positions * rows.size
+        tile, places = _tile_columns(packed, plane[1], together, outputs), source.plane[1] + 1
+        listed = height * list_length(source.plane[1], channels, source.levels)
         return cls(
             packed,
             flat_bias(bias),
@@ -170,8 +173,14 @@ class _Convolution:
             (down, across * together),
             node["padding"][:2],
             plane,
-            _tile_columns(packed, plane[1], together, outputs),
-            height * list_length(source.plane[1], channels, source.levels),
+            tile,
+            Room(
+                (listed, np.uint32),
+                (height * places, np.int64),
+                (listed, np.uint32),
+                (places, np.int64),
+                ((tile + together) * outputs + OVERHANG, bias.dtype),
+            ),
             Pace(synapses * TYPICAL_COUNT / ACCUMULATIONS_PER_NS),
         )
 
@@ -179,20 +188,12 @@ class _Convolution:
         packed, (lines, columns) = self.packed, self.plane
         arrays = flat_window(source), source.shape, packed.lanes, packed.blocks, packed.burst
         geometry = self.window, self.stride, self.padding, columns, self.tile
-        (taps, _, together), places = self.window, source.shape[1] + 1
-        sums = (self.tile + together) * self.bias.shape[1] + OVERHANG
 
-        def work(size: int, share: Share) -> None:
-            room = (
-                np.empty((size, self.listed), np.uint32),
-                np.empty((size, taps * places), np.int64),
-                np.empty((size, self.listed), np.uint32),
-                np.empty((size, places), np.int64),
-                np.empty((size, sums), self.bias.dtype),
-            )
-            accumulate_convolution(*arrays, *geometry, *room, finish, share)
+        def work(room: Arrays, share: Share) -> None:
+            given: Any = *arrays, *geometry, *room, finish, share
+            accumulate_convolution(*given)
 
-        workers.over_rows(lines, work, self.pace)
+        workers.over_rows(lines, work, self.pace, self.room)
 
 
 def _tile_columns(packed: PackedRows, columns: int, together: int, outputs: int) -> int:
@@ -248,6 +249,7 @@ class _Products:
     stride: tuple[int, int]
     padding: tuple[int, int, int, int]
     plane: tuple[int, int]
+    room: Room
     pace: Pace
 
     def accumulate(self, source: NDArray[Any], finish: Finish, workers: Workers) -> None:
@@ -261,10 +263,9 @@ class _Products:
             inside[..., channel] = source[..., channel]
         lines, columns = self.plane
         pixels = image.reshape(-1), image[0].size, self.rows.reshape(-1), self.rows.shape, channels
-        lanes = columns * self.bias.shape[1] + self.rows.shape[2]
 
-        def work(size: int, share: Share) -> None:
-            tile = np.empty((size, lanes), self.bias.dtype)
-            multiply_convolution(*pixels, self.stride, columns, tile, finish, share)
+        def work(room: Arrays, share: Share) -> None:
+            given: Any = *pixels, self.stride, columns, *room, finish, share
+            multiply_convolution(*given)
 
-        workers.over_rows(lines, work, self.pace)
+        workers.over_rows(lines, work, self.pace, self.room)

@@ -10,6 +10,7 @@ from s2f_deploy.ir.graph import Node
 from s2f_sim.kernels.finish import OVERHANG, Finish
 from s2f_sim.kernels.sharing import Share
 from s2f_sim.kernels.upsampling import upsample_rows
+from s2f_sim.rooms import Arrays
 from s2f_sim.workers import Pace, Workers
 
 # Of the nearer and the farther pixel of one axis; of integers in quarters.
@@ -39,8 +40,9 @@ class Upsampling:
         image, kind = np.ascontiguousarray(source), self.bias.dtype
         near, far = map(kind.type, _WHOLE_WEIGHTS if kind.kind == "i" else _REAL_WEIGHTS)
 
-        def work(size: int, share: Share) -> None:
-            tile = np.empty((size, 2 * width * channels + OVERHANG), kind)
+        tile = np.empty((workers.threads, 2 * width * channels + OVERHANG), kind)
+
+        def work(_: Arrays, share: Share) -> None:
             upsample_rows(image, near, far, tile, finish, share)
 
         workers.over_rows(height, work, Pace(4 * source.size / PIXELS_PER_NS))

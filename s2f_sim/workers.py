@@ -4,10 +4,11 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
-from threading import Lock, Thread
+from threading import Lock, RLock, Thread
 from time import perf_counter_ns
 
 from s2f_sim.kernels.sharing import NOBODY, Share, alone, board, failed, serve
+from s2f_sim.rooms import NO_ROOM, Arrays, Room, Rooms
 
 # Of each thread, so that one with silent rows, or on a quicker core, takes work from the other;
 # every piece costs the lists of its first rows again.
@@ -78,35 +79,47 @@ class Workers:
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or os.cpu_count() or 1
+        self._rooms = Rooms(self.threads)
+        # One kernel at a time works in them.
+        self.lock = RLock()
 
-    def over_rows(self, rows: int, work: Callable[[int, Share], None], pace: Pace) -> None:
+    def over_rows(
+        self,
+        rows: int,
+        work: Callable[[Arrays, Share], None],
+        pace: Pace,
+        room: Room = NO_ROOM,
+    ) -> None:
         """Call a kernel that covers every row below ``rows`` once.
 
         Args:
             rows: how many there are.
-            work: calls the kernel with room for so many members and with a share of all rows.
+            work: calls the kernel with its room and with a share of all rows.
             pace: of this layer.
+            room: what every member works in.
         """
-        if self.threads == 1:
-            work(1, alone(rows))
-            return
-        begin, shared = perf_counter_ns(), rows > 1 and pace.ns >= WORTHWHILE_NS
-        if shared:
-            self._share(rows, work)
-        else:
-            work(1, alone(rows))
-        pace.ns = (perf_counter_ns() - begin) * (_GAIN if shared else 1)
+        with self.lock:
+            arrays = self._rooms.of(room)
+            if self.threads == 1:
+                work(arrays, alone(rows))
+                return
+            begin, shared = perf_counter_ns(), rows > 1 and pace.ns >= WORTHWHILE_NS
+            if shared:
+                self._share(rows, arrays, work)
+            else:
+                work(arrays, alone(rows))
+            pace.ns = (perf_counter_ns() - begin) * (_GAIN if shared else 1)
 
-    def _share(self, rows: int, work: Callable[[int, Share], None]) -> None:
+    def _share(self, rows: int, arrays: Arrays, work: Callable[[Arrays, Share], None]) -> None:
         helpers = _helpers(self.threads - 1)
         if not helpers.busy.acquire(blocking=False):
             # They help another simulator.
-            work(1, alone(rows))
+            work(arrays, alone(rows))
             return
         try:
             helpers.wake()
             pieces = min(rows, PIECES * self.threads)
-            work(self.threads, Share(helpers.board, pieces, NOBODY, 0, rows))
+            work(arrays, Share(helpers.board, pieces, NOBODY, 0, rows))
             if failed(helpers.board):
                 raise RuntimeError("a kernel failed in a thread; this is an error of the simulator")
         finally:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2f_sim.kernels.aligned import aligned_zeros
+from s2f_sim.kernels.clearing import clear
 from s2f_sim.kernels.finish import Finish, finish_row
 from s2f_sim.kernels.kernel import kernel, part
 from s2f_sim.kernels.masked import BITS, RUN, join_masks, list_masks, put_masks
@@ -85,7 +86,7 @@ class MaskRoom(NamedTuple):
         listed: int32, as ``masks``: columns of the masks that are not silent, in ascending order.
         found: int64[KH, windows, bits]: how many these are.
         passes: int64[KH * bits, 2], see `add_block`.
-        sums: T[outputs in whole blocks, L], zeros.
+        sums: T[outputs in whole blocks, L].
         tile: T or a wider type: sums of a row, and what the last block stores beyond them.
     """
 
@@ -104,23 +105,17 @@ def mask_room(
     bits: int,
     dtype: np.dtype[Any],
     wide: np.dtype[Any],
-    size: int,
-) -> MaskRoom:
-    """Room of so many members with silent masks, for sums of ``dtype`` that become ``wide``."""
+) -> list[tuple[int, Any]]:
+    """Elements and types of a `MaskRoom`, for sums of ``dtype`` that become ``wide``."""
     rows, lanes = kernel_height * masking.windows * bits, masking.lanes
-    # Whole cache lines: a register of sums for each of the outputs.
-    split = most_outputs(masking.outputs, 1) * lanes * dtype.itemsize
-    tile = (most_outputs(masking.outputs, masking.together) * channels + lanes) * wide.itemsize
-    tile += -tile % _REGISTER_BYTES
-    lines = aligned_zeros((size * (split + tile),), np.uint8)
-    return MaskRoom(
-        np.zeros((size, rows * masking.columns), _KINDS[lanes]),
-        np.empty((size, rows * masking.columns), np.int32),
-        np.empty((size, rows), np.int64),
-        np.empty((size, 2 * kernel_height * bits), np.int64),
-        lines[: size * split].view(dtype).reshape(size, -1),
-        lines[size * split :].view(wide).reshape(size, -1),
-    )
+    return [
+        (rows * masking.columns, _KINDS[lanes]),
+        (rows * masking.columns, np.int32),
+        (rows, np.int64),
+        (2 * kernel_height * bits, np.int64),
+        (most_outputs(masking.outputs, 1) * lanes, dtype),
+        (most_outputs(masking.outputs, masking.together) * channels + lanes, wide),
+    ]
 
 
 def mask_bytes(masking: Masking, kernel_height: int, bits: int) -> int:
@@ -257,6 +252,8 @@ def accumulate_masked(
     masks, listed = room.masks[share.member], room.listed[share.member]
     found, passes = room.found[share.member], room.passes[share.member]
     sums, tile = room.sums[share.member], room.tile[share.member]
+    clear(masks)
+    clear(sums)
     masked = 0
     for oy in range(share.first, share.last):
         top = oy * stride - padding[0]

@@ -142,9 +142,9 @@ def test_memory_of_masks(levels: int, channels: int, kind: type) -> None:
     rows: NDArray[Any] = np.ones((3, 5, 1, channels), kind)
     masking, bits = masking_of(node, source, rows), levels.bit_length()
     wide = np.dtype(np.int32)
-    room = mask_room(masking, channels, 3, bits, wide, wide, 1)
-    listed = room.masks.nbytes + room.listed.nbytes + room.found.nbytes
-    assert largest_event_list_bytes(node, source, rows, Layout("masked")) == listed
+    masks, listed, found, *_ = mask_room(masking, channels, 3, bits, wide, wide)
+    nbytes = sum(many * np.dtype(one).itemsize for many, one in (masks, listed, found))
+    assert largest_event_list_bytes(node, source, rows, Layout("masked")) == nbytes
 
 
 def test_linear_layers_add_rows() -> None:

@@ -11,7 +11,8 @@ from numba import config
 from numpy.typing import NDArray
 
 from s2f_sim.kernels.kernel import kernel
-from s2f_sim.kernels.sharing import Share, alone, share_rows
+from s2f_sim.kernels.sharing import NOBODY, Share, alone, share_rows
+from s2f_sim.rooms import Arrays
 from s2f_sim.workers import WORTHWHILE_NS, Pace, Workers
 
 compiled = pytest.mark.skipif(
@@ -62,31 +63,31 @@ def test_a_thread_helps() -> None:
 
 
 def test_small_work_stays_in_one_thread() -> None:
-    seen: list[tuple[int, Share]] = []
+    seen: list[tuple[Arrays, Share]] = []
     Workers(4).over_rows(100, lambda *given: seen.append(given), Pace(WORTHWHILE_NS - 1))
-    assert seen == [(1, alone(100))]
+    assert seen == [((), alone(100))]
 
 
 def test_what_takes_long_is_shared_the_next_time() -> None:
-    pace, sizes = Pace(0), []
+    pace, members = Pace(0), []
 
-    def slow(size: int, share: Share) -> None:
-        sizes.append(size)
-        work(size, share)
+    def slow(room: Arrays, share: Share) -> None:
+        members.append(share.member)
+        work(room, share)
 
     _, _, work = marked(2, 2_000_000)
     workers = Workers(2)
     workers.over_rows(2, slow, pace)
     workers.over_rows(2, slow, pace)
-    assert sizes == [1, 2]
+    assert members == [0, NOBODY]
 
 
 def test_threads_that_help_another_simulator_are_not_waited_for() -> None:
     entered, done = threading.Event(), threading.Event()
-    sizes: list[int] = []
+    members: list[int] = []
 
-    def hold(size: int, _: Share) -> None:
-        sizes.append(size)
+    def hold(_: Arrays, share: Share) -> None:
+        members.append(share.member)
         entered.set()
         assert done.wait(10)
 
@@ -97,28 +98,28 @@ def test_threads_that_help_another_simulator_are_not_waited_for() -> None:
     assert entered.wait(10)
     times, _, work = marked(9)
 
-    def alone_meanwhile(size: int, share: Share) -> None:
-        sizes.append(size)
-        work(size, share)
+    def alone_meanwhile(room: Arrays, share: Share) -> None:
+        members.append(share.member)
+        work(room, share)
 
     Workers(2).over_rows(9, alone_meanwhile, Pace(1e9))
     assert (times[:, 0] == 1).all()
     done.set()
     other.join()
-    assert sizes == [2, 1]
+    assert members == [NOBODY, 0]
 
 
 def test_an_error_leaves_the_threads_to_the_next() -> None:
-    def fail(size: int, share: Share) -> None:
-        del size, share
+    def fail(room: Arrays, share: Share) -> None:
+        del room, share
         raise KeyboardInterrupt
 
     workers = Workers(2)
     with pytest.raises(KeyboardInterrupt):
         workers.over_rows(4, fail, Pace(WORTHWHILE_NS))
-    sizes: list[int] = []
-    workers.over_rows(4, lambda size, _: sizes.append(size), Pace(WORTHWHILE_NS))
-    assert sizes == [2]
+    members: list[int] = []
+    workers.over_rows(4, lambda _, share: members.append(share.member), Pace(WORTHWHILE_NS))
+    assert members == [NOBODY]
 
 
 @kernel

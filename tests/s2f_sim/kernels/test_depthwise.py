@@ -14,6 +14,7 @@ from s2f_sim.kernels.events import flat_window, list_length
 from s2f_sim.kernels.finish import only_sums
 from s2f_sim.kernels.masked_depthwise import (
     Masking,
+    MaskRoom,
     accumulate_masked,
     count_bits,
     mask_room,
@@ -96,11 +97,12 @@ def masked(
     weights = weight_bits(weight, bits, masking, dtype)
     sums = np.full((rows * columns, channels), 7, bias.dtype)
     finish = only_sums(bias.reshape(-1, channels), sums)
+    room = mask_room(masking, channels, height, bits, dtype, bias.dtype)
     for first, last in zip(cuts, [*cuts[1:], rows], strict=True):
         accumulate_masked(
             flat_window(counts), counts.shape, weights.reshape(-1), (height, width, bits), down,
             (top, left), masking,
-            mask_room(masking, channels, height, bits, dtype, bias.dtype, 1), finish,
+            MaskRoom(*(np.ones((1, elements), kind) for elements, kind in room)), finish,
             alone(last, first),
         )  # fmt: skip
     return sums.reshape(bias.shape)
