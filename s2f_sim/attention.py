@@ -44,7 +44,7 @@ class Attention:
         self._held_of = np.arange(0, query.channels * pitch, pitch)
         first = np.arange(0, value.channels, self._width)
         self._value_of = np.repeat(first, query.channels // self._heads)
-        self._held = query.channels * pitch
+        self._held = np.empty(query.channels * pitch, self._kind)
         self._tile = min(tile_positions(value.channels), query.positions)
         self._room = Room(
             (list_length(1, query.channels, max(query.levels, key.levels)), np.uint32),
@@ -56,20 +56,25 @@ class Attention:
             for read in (key, query)
         )
 
+    @property
+    def values_first(self) -> bool:
+        """Whether it is q (kᵀ v)."""
+        return bool(self._node["association"] != "qk_v")
+
     def accumulate(
         self, operands: Sequence[NDArray[Any]], finish: Finish, workers: Workers
     ) -> None:
         """Counts q uint8[1, N, C], k uint8[1, M, C], v uint8[1, M, V]: sums T[N, V], finished."""
         query, key, value = (operand.reshape(-1, operand.shape[2]) for operand in operands)
-        if self._node["association"] == "qk_v":
-            _scores_first(self._node, (query, key, value), finish, workers)
-        else:
+        if self.values_first:
             self._values_first((query, key, value), finish, workers)
+        else:
+            _scores_first(self._node, (query, key, value), finish, workers)
 
     def _values_first(self, operands: _Operands, finish: Finish, workers: Workers) -> None:
         query, key, value = operands
         channels, width, tile = self._channels, self._width, self._tile
-        held = np.zeros(self._held, self._kind)
+        held = self._held
         keyed = flat_window(key), len(key), channels, value.reshape(-1)
         asked = flat_window(query), channels, held, self._held_of, self._value_of, width, tile
 
@@ -82,8 +87,10 @@ class Attention:
             given: Any = *asked, *room, finish, share
             read_values(*given)
 
-        workers.over_rows(channels, hold, self._holding, self._room)
-        workers.over_rows(len(query), read, self._reading, self._room)
+        # Nobody else may hold anything here meanwhile.
+        with workers.lock:
+            workers.over_rows(channels, hold, self._holding, self._room)
+            workers.over_rows(len(query), read, self._reading, self._room)
 
 
 def _scores_first(node: Node, operands: _Operands, finish: Finish, workers: Workers) -> None:

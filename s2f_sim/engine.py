@@ -74,15 +74,16 @@ class Walk:
             node.name: self.engine.from_array(node, image) for node in self.graph.select("input")
         }
         for step in self.engine.steps:
-            if step.node.op == "output":
-                value = values[step.node.inputs[0]]
-                self.outputs[step.node.name] = self.engine.to_array(step.node, value)
-            else:
-                self._take(step, values, forced)
+            self.take(step, values, forced)
             for name in step.dropped:
                 del values[name]
 
-    def _take(self, step: Step, values: dict[str, Any], forced: Mapping[str, NDArray[Any]]) -> None:
+    def take(self, step: Step, values: dict[str, Any], forced: Mapping[str, NDArray[Any]]) -> None:
+        """Do a step; its values are added to those there are."""
+        if step.node.op == "output":
+            value = values[step.node.inputs[0]]
+            self.outputs[step.node.name] = self.engine.to_array(step.node, value)
+            return
         if always_fires(step.node):
             membrane, fired, spikes = None, self._precomputed(step.node), None
         else:
@@ -91,10 +92,7 @@ class Walk:
             self._count_sampling(step.node, values)
         if step.membrane is not None:
             values[step.membrane.name] = membrane
-            if step.membrane.op in RECOUNTED and step.membrane.output.levels:
-                # They have trains of their own; other wiring shows those of its sources.
-                pooled = self.engine.spikes(step.membrane, membrane, self.timesteps)
-                self.spikes[step.membrane.name] = pooled
+            self._count_pooled(step.membrane, membrane)
         if (neuron := step.neuron) is None:
             return
         self.counts[neuron.name] = self.engine.to_array(neuron, fired)
@@ -103,6 +101,11 @@ class Walk:
         if spikes is None:
             spikes = self.engine.spikes(neuron, fired, self.timesteps)
         values[neuron.name], self.spikes[neuron.name] = fired, spikes
+
+    def _count_pooled(self, node: Node, value: Any) -> None:
+        """Trains of its own; other wiring shows those of its sources."""
+        if node.op in RECOUNTED and node.output.levels:
+            self.spikes[node.name] = self.engine.spikes(node, value, self.timesteps)
 
     def _precomputed(self, node: Node) -> Any:
         """Counts that no input changes; of their spikes, too, only the first K are sent."""

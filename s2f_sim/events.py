@@ -15,17 +15,18 @@ from s2f_deploy.ops import evaluate
 from s2f_deploy.ops.bilinear_upsample import is_twofold
 from s2f_deploy.ops.fixed_point import dense_digitise
 from s2f_sim.attention import Attention
-from s2f_sim.finishing import Finishing, finish_sums
+from s2f_sim.finishing import Finishing, Places, finish_sums
 from s2f_sim.fusion import Step, fused_steps
 from s2f_sim.kernels.events import flat_window
 from s2f_sim.kernels.finish import Finish
 from s2f_sim.kernels.spike_counting import count_spikes
+from s2f_sim.kernels.spiking import WINDOW
 from s2f_sim.layout import Layout, choose_layout
 from s2f_sim.pooling import pooled
 from s2f_sim.product import read_held
 from s2f_sim.reading_out import read_out
 from s2f_sim.sampling import sample
-from s2f_sim.synapses import Synapse, prepare, prepare_products
+from s2f_sim.synapses import READING_IN_PLACE, Synapse, prepare, prepare_products
 from s2f_sim.upsampling import Upsampling
 from s2f_sim.workers import Workers
 
@@ -47,7 +48,9 @@ class EventsEngine:
     ) -> None:
         self._graph = graph
         self._types = {node.name: node.output for node in graph.nodes}
-        self._workers = Workers(threads)
+        self.workers = Workers(threads)
+        # Where counts and spikes of a step go, if that has been decided.
+        self.places: dict[str, Places] = {}
         # Of wiring addresses, of constants their values: turned to channels last once.
         self._turned: dict[str, NDArray[Any]] = {}
         self._synapses = dict(self._prepared(layout))
@@ -57,7 +60,7 @@ class EventsEngine:
         }
         fusing = self._synapses.keys() | self._attentions.keys()
         self.steps = fused_steps(graph, fusing)
-        self._finishing = {
+        self.finishing = {
             step.node.name: Finishing(graph, step, self._bias(step.node))
             for step in self.steps
             if step.node.name in fusing or step.node.op == "integrate_fire"
@@ -99,7 +102,7 @@ class EventsEngine:
         """Do one step."""
         node = step.node
         inputs = [values[name] for name in step.inputs]
-        if node.name not in self._finishing:
+        if node.name not in self.finishing:
             return self._value(node, inputs), None, None
         other = values[step.residual.value] if step.residual else None
         return self._finished(step, inputs, other, timesteps)
@@ -114,13 +117,31 @@ class EventsEngine:
         def work(now: int, finish: Finish) -> None:
             read = [value[now] for value in inputs] if several else inputs
             if synapse is not None:
-                synapse.accumulate(read[0], finish, self._workers)
+                synapse.accumulate(read[0], finish, self.workers)
             elif attention is not None:
-                attention.accumulate(read, finish, self._workers)
+                attention.accumulate(read, finish, self.workers)
             else:
-                finish_sums(read[0].reshape(-1), finish, self._workers)
+                finish_sums(read[0].reshape(-1), finish, self.workers)
 
-        return self._finishing[name].run(other, timesteps, work)
+        return self.finishing[name].run(other, timesteps, work, self.places.get(name))
+
+    def is_kernels(self, step: Step, values: Mapping[str, Any]) -> bool:
+        """Whether a step is nothing but kernels that read its values where they are."""
+        name = step.node.name
+        synapse, attention = self._synapses.get(name), self._attentions.get(name)
+        finishing = self.finishing.get(name)
+        if finishing is None or finishing.remembers or step.node.output.steps > 1:
+            return False
+        if synapse is not None and not isinstance(synapse, READING_IN_PLACE):
+            return False
+        read = [values[name] for name in step.reads]
+        return (attention is None or attention.values_first) and all(
+            value.flags.c_contiguous
+            and value.flags.writeable
+            # Few counts are copied, see `flat_window`.
+            and (value.dtype != np.uint8 or value.size >= WINDOW)
+            for value in read
+        )
 
     def _bias(self, node: Node) -> NDArray[Any] | None:
         synapse = self._synapses.get(node.name)
@@ -141,9 +162,9 @@ class EventsEngine:
             case "digitise":
                 return dense_digitise(node, inputs, ())
             case "product":
-                return read_held(node, inputs[0], inputs[1], self._workers)
+                return read_held(node, inputs[0], inputs[1], self.workers)
             case "deformable_sample":
-                return sample(node, inputs, self._graph.arrays(node), self._workers)
+                return sample(node, inputs, self._graph.arrays(node), self.workers)
             case "max_pool":
                 return pooled(node, inputs[0])
             case _:
@@ -189,7 +210,7 @@ class EventsEngine:
     def _defined(self, node: Node, inputs: list[Any]) -> NDArray[Any]:
         """As its operation says; what no input changes once."""
         if node.op == "read_out":
-            return read_out(node, inputs[0], self._graph.arrays(node)[0], self._workers)
+            return read_out(node, inputs[0], self._graph.arrays(node)[0], self.workers)
         if node.op != "constant":
             return self._dense(node, inputs)
         if node.name not in self._turned:

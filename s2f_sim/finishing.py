@@ -18,6 +18,8 @@ NEURONS_FIRED_PER_NS = 1.0
 _CONSTANT = Finish._fields.index("timesteps")
 """Fields of a `Finish` that are the same for every sample."""
 
+Places = tuple[NDArray[np.uint8], NDArray[np.int32]]
+
 
 class Finishing:
     """Shifts, comparators and leak of one step, spread over its channels once.
@@ -40,7 +42,7 @@ class Finishing:
         align = step.residual.align if step.residual else None
         scale = self._power(graph, step.shifts, dtype)
         other_scale = self._power(graph, (align,) if align else (), dtype)
-        self._remembers = step.neuron is not None and leak_shift(step.neuron) > 0
+        self.remembers = step.neuron is not None and leak_shift(step.neuron) > 0
         self._once = only_sums(bias, bias[:0])._replace(
             scaled=bool((scale != 1).any() or (other_scale != 1).any()),
             scale=scale,
@@ -64,7 +66,7 @@ class Finishing:
         comparators = self._spread(arrays[0], arrays[0].dtype)
         none, nothing = comparators[:0], comparators[:0, 0]
         one_count, leak = nothing, nothing
-        if self._remembers:
+        if self.remembers:
             one_count, leak = self._rest(neuron, arrays[1], comparators.dtype)
         return self._once._replace(
             comparators=comparators, one_count=one_count, leak=leak, before=none, after=none
@@ -94,8 +96,23 @@ class Finishing:
         leak = min(shift, 8 * wide.itemsize - 1), wide.type(1) << wide.type(fine)
         return np.left_shift(wide.type(1), bits), np.array(leak, wide)
 
+    def sizes(self, timesteps: int) -> tuple[int, tuple[int, int, int]]:
+        """Counts, and how many spikes: what `run` needs places for."""
+        steps, positions, _ = self._sizes
+        spikes = steps, timesteps, positions if self._neurons else 0
+        return steps * self._neurons + OVERHANG, spikes
+
+    def fired(self, counts: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Counts as the engine hands them on."""
+        assert self._fired is not None
+        return counts[:-OVERHANG].reshape(self._fired)
+
     def run(
-        self, other: NDArray[Any] | None, timesteps: int, work: Callable[[int, Finish], None]
+        self,
+        other: NDArray[Any] | None,
+        timesteps: int,
+        work: Callable[[int, Finish], None],
+        places: Places | None = None,
     ) -> tuple[Any, Any, NDArray[Any] | None]:
         """Finish the sums of one sample.
 
@@ -103,6 +120,7 @@ class Finishing:
             other: the residual T[..., H, W, C], if there is one.
             timesteps: in which a neuron may fire.
             work: sums up one real timestep, and does what a `Finish` says.
+            places: where counts and spikes go, see `sizes`; somewhere if None.
 
         Returns:
             Value of the membrane's node, of the neuron, its spikes; None for what there is not.
@@ -110,9 +128,11 @@ class Finishing:
         once, neurons = self._once, self._neurons
         steps, positions, _ = self._sizes
         membrane = np.empty(self._kept, once.bias.dtype)
-        counts = np.empty(steps * neurons + OVERHANG, np.uint8)
-        spikes = np.empty((steps, timesteps, positions if neurons else 0), np.int32)
-        before, after = self._carried() if self._remembers else (once.before, once.after)
+        if places is None:
+            length, shape = self.sizes(timesteps)
+            places = np.empty(length, np.uint8), np.empty(shape, np.int32)
+        counts, spikes = places
+        before, after = self._carried() if self.remembers else (once.before, once.after)
         patterns = self._usual if timesteps == len(once.comparators) else once.patterns
         # An image comes as a view, channels first in memory.
         others = None if other is None else np.ascontiguousarray(other).reshape(self._sizes)
@@ -135,7 +155,7 @@ class Finishing:
         value = membrane.reshape(self._membrane) if self._membrane else None
         if not self._fired:
             return value, None, None
-        return value, counts[:-OVERHANG].reshape(self._fired), spikes.reshape(-1, positions)
+        return value, self.fired(counts), spikes.reshape(-1, positions)
 
     def _carried(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """Room for what one real timestep leaves to the next; nothing is left to the first."""

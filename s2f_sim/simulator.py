@@ -14,6 +14,7 @@ from s2f_sim.counting import Counter
 from s2f_sim.engine import Engine, Walk
 from s2f_sim.events import ChooseLayout, EventsEngine
 from s2f_sim.layout import choose_layout
+from s2f_sim.recording import Recorders
 from s2f_sim.reference import ReferenceEngine
 from s2f_sim.run import LayerCounts, Run
 from s2f_sim.shown_counts import populations
@@ -48,10 +49,13 @@ class Simulator:
                 fix="lower it: s2f_deploy.lower, or s2f export",
             )
         self.graph, self.engine_name = graph, engine
-        events = engine == "events"
-        self._engine: Engine = (
-            EventsEngine(graph, threads, layout) if events else ReferenceEngine(graph)
-        )
+        self._recorders: Recorders | None = None
+        if engine == "events":
+            events = EventsEngine(graph, threads, layout)
+            self._engine: Engine = events
+            self._recorders = Recorders(graph, events)
+        else:
+            self._engine = ReferenceEngine(graph)
         self._counter = Counter(graph)
         self._input = next(graph.select("input"))
         neurons = list(graph.select("integrate_fire"))
@@ -110,8 +114,12 @@ class Simulator:
         """Every sample's way through the graph, and the work of all."""
         walks, work = [], self._counter.work(steps)
         for i, sample in enumerate(batch):
-            walk = Walk(self.graph, self._engine, steps)
-            walk.run(sample, {name: counts[i] for name, counts in (forced or {}).items()})
+            handed_on = {name: counts[i] for name, counts in (forced or {}).items()}
+            if self._recorders is None:
+                walk = Walk(self.graph, self._engine, steps)
+                walk.run(sample, handed_on)
+            else:
+                walk = self._recorders.walk(sample, steps, handed_on)
             _check_outputs(walk, self.graph.name)
             work.add(walk.spikes, walk.sampled)
             walks.append(walk)

@@ -269,3 +269,7 @@ class _Products:
             multiply_convolution(*given)
 
         workers.over_rows(lines, work, self.pace, self.room)
+
+
+READING_IN_PLACE = _Rows, _Convolution, PatchedDepthwise, MaskedDepthwise
+"""Synapses that do nothing but call one kernel, on the counts they are given."""

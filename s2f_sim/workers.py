@@ -3,11 +3,25 @@
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from queue import SimpleQueue
 from threading import Lock, RLock, Thread
 from time import perf_counter_ns
+from typing import NamedTuple
 
-from s2f_sim.kernels.sharing import NOBODY, Share, alone, board, failed, serve
+import numpy as np
+from numpy.typing import NDArray
+
+from s2f_sim.kernels.sharing import (
+    NOBODY,
+    Share,
+    alone,
+    board,
+    failed,
+    replay,
+    serve,
+    written_down,
+)
 from s2f_sim.rooms import NO_ROOM, Arrays, Room, Rooms
 
 # Of each thread, so that one with silent rows, or on a quicker core, takes work from the other;
@@ -20,6 +34,7 @@ WORTHWHILE_NS = 40_000
 # Of some tens of nanoseconds: a thread stays awake for a millisecond, as a processor of a virtual
 # machine that has gone to sleep takes long to wake.
 _LOOKS = 20_000
+_FAILED = "a kernel failed; this is an error of the simulator"
 
 
 class Pace:
@@ -31,6 +46,22 @@ class Pace:
 
     def __init__(self, ns: float) -> None:
         self.ns = ns
+
+
+class Call(NamedTuple):
+    """A kernel's call that was recorded.
+
+    Attributes:
+        function: address of what does its pieces.
+        frame: what it was called with.
+        shared: whether others may help.
+        memory: in which its room lies.
+    """
+
+    function: int
+    frame: NDArray[np.int64]
+    shared: bool
+    memory: NDArray[np.uint8]
 
 
 class _Helpers:
@@ -80,8 +111,11 @@ class Workers:
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or os.cpu_count() or 1
         self._rooms = Rooms(self.threads)
-        # One kernel at a time works in them.
+        self._own_board = board(0)
+        # One kernel at a time works in the rooms.
         self.lock = RLock()
+        # Calls are added here, if somebody wants to know them.
+        self.recording: list[Call] | None = None
 
     def over_rows(
         self,
@@ -100,6 +134,8 @@ class Workers:
         """
         with self.lock:
             arrays = self._rooms.of(room)
+            if self.recording is not None:
+                self._write_down(rows, partial(work, arrays), pace)
             if self.threads == 1:
                 work(arrays, alone(rows))
                 return
@@ -121,9 +157,37 @@ class Workers:
             pieces = min(rows, PIECES * self.threads)
             work(arrays, Share(helpers.board, pieces, NOBODY, 0, rows))
             if failed(helpers.board):
-                raise RuntimeError("a kernel failed in a thread; this is an error of the simulator")
+                raise RuntimeError(_FAILED)
         finally:
             helpers.busy.release()
+
+    def _write_down(self, rows: int, ask: Callable[[Share], None], pace: Pace) -> None:
+        assert self.recording is not None
+        found = written_down(ask, rows)
+        if found is not None:
+            shared = self.threads > 1 and rows > 1 and pace.ns >= WORTHWHILE_NS
+            pieces = min(rows, PIECES * self.threads) if shared else 1
+            function, frame = found
+            frame[-len(Share._fields) + 1] = pieces
+            self.recording.append(Call(function, frame, shared, self._rooms.memory))
+
+    def replay(self, calls: NDArray[np.int64]) -> None:
+        """Call kernels that were recorded, see `kernels.sharing.replay`."""
+        helpers = _helpers(self.threads - 1) if self.threads > 1 else None
+        if helpers is None or not helpers.busy.acquire(blocking=False):
+            self._replay_at(self._own_board, calls)
+            return
+        try:
+            helpers.wake()
+            self._replay_at(helpers.board, calls)
+        finally:
+            helpers.busy.release()
+
+    @staticmethod
+    def _replay_at(cells: NDArray[np.int64], calls: NDArray[np.int64]) -> None:
+        replay(cells, calls)
+        if failed(cells):
+            raise RuntimeError(_FAILED)
 
     def over_ranges(self, rows: int, work: Callable[[int, int], None], pace: Pace) -> None:
         """Call ``work(first, last)``, which is more than a kernel, for each thread's part of rows.

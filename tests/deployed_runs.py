@@ -1,12 +1,15 @@
 """ONNX Runtime on the deployed network, and whether a simulation computed the same."""
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
 import onnxruntime
+import pytest
 from numpy.typing import NDArray
 
+import s2f_sim.recording
 from s2f_deploy.ir.graph import Graph
 from s2f_sim import Run, Simulator
 
@@ -83,3 +86,20 @@ def equivalent(graph: Graph, samples: NDArray[np.float32]) -> bool:
     """Whether the spikes compute what ONNX Runtime does of the deployed network in the graph."""
     run = Simulator(graph, threads=1).run(samples)
     return not differences(run, run_deployed(graph, samples, optimised=True))
+
+
+def run_replayed(
+    graph: Graph, samples: NDArray[np.float32], threads: int, timesteps: int | None = None
+) -> Run:
+    """A run of calls that were written down for another sample; results of before stay."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(s2f_sim.recording, "WALKS_BEFORE", 0)
+        simulator = Simulator(graph, "events", threads)
+        others = samples[-1], samples[0], -samples[-1]
+        before = [simulator.run(other[None], timesteps) for other in others]
+        kept = copy.deepcopy([(run.counts, run.outputs) for run in before])
+        run = simulator.run(samples, timesteps)
+    for (counts, outputs), one in zip(kept, before, strict=True):
+        assert all(np.array_equal(one.counts[name], counts[name]) for name in counts)
+        assert all(same_bits(one.outputs[name], outputs[name]) for name in outputs)
+    return run

@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from deployed_runs import run_replayed
 from hypothesis import given, settings
 from networks import RandomNetwork, networks
 from numpy.typing import NDArray
@@ -48,6 +49,7 @@ def test_events_reference_and_onnx_runtime_agree_on_every_bit(network: RandomNet
     outputs, counts = float_values(network)
     runs = [
         Simulator(graph, "events", threads=2).run(network.image),
+        run_replayed(graph, network.image, threads=1),
         Simulator(graph, "reference").run(network.image),
     ]
     for run in runs:
@@ -59,7 +61,7 @@ def test_events_reference_and_onnx_runtime_agree_on_every_bit(network: RandomNet
         for name in counts.keys() & shown.keys():
             want = counts[name]
             np.testing.assert_array_equal(shown[name], want.reshape(shown[name].shape), name)
-    assert runs[0].layers == runs[1].layers
+    assert runs[0].layers == runs[1].layers == runs[2].layers
 
 
 @settings(max_examples=40)

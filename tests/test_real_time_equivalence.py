@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from deployed_runs import DeployedRun, differences, run_deployed
+from deployed_runs import DeployedRun, differences, run_deployed, run_replayed
 from hypothesis import given, settings
 from integer_networks import IntegerCase
 from numpy.typing import NDArray
@@ -44,7 +44,9 @@ def test_any_network_is_the_same_in_spikes_and_in_floats(case: IntegerCase) -> N
             deployed = run_deployed(graph, sample[None], optimised=optimised)
             assert differences(run, deployed) == []
         by_events = Simulator(graph, "events", 1).run(sample[None], LEVELS)
-        assert differences(by_events, DeployedRun(dict(run.counts), dict(run.outputs))) == []
-        assert by_events.layers == run.layers
+        replayed = run_replayed(graph, sample[None], 1, LEVELS)
+        for found in (by_events, replayed):
+            assert differences(found, DeployedRun(dict(run.counts), dict(run.outputs))) == []
+            assert found.layers == run.layers
         if not any(graph.select("host")):
             check_accumulators(graph, sample)

@@ -11,7 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from deployed_runs import differences, run_deployed
+from deployed_runs import differences, run_deployed, run_replayed
 from exact_integers import evaluated
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
@@ -174,12 +174,13 @@ def test_integers_are_the_same_in_spikes_and_in_floats(case: IntegerCase) -> Non
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(s2f_sim.workers, "WORTHWHILE_NS", 0)
         runs = [Simulator(graph, "events", threads=n).run(case.samples) for n in (1, 2)]
+        runs.append(run_replayed(graph, case.samples, threads=2))
     runs.append(Simulator(graph, "reference").run(case.samples))
     for optimised, neurons in ((False, True), (True, True), (True, False)):
         deployed = run_deployed(graph, case.samples, optimised=optimised, neurons=neurons)
         for run in runs:
             assert differences(run, deployed) == []
-    assert runs[0].layers == runs[1].layers == runs[2].layers
+    assert all(run.layers == runs[0].layers for run in runs)
     exact, bounds = evaluated(graph, case.samples[0]), intervals(graph)
     for node in graph.nodes:
         if node.output.dtype is not DType.FLOAT32:

@@ -4,7 +4,7 @@ spikes, dense reference and ONNX Runtime agree on every bit, with float and inte
 import numpy as np
 import onnxruntime
 import pytest
-from deployed_runs import differences, run_deployed
+from deployed_runs import differences, run_deployed, run_replayed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import NetworkBuilder
@@ -155,10 +155,11 @@ def test_float_weights(drawn: tuple[NetworkBuilder, list[str]]) -> None:
         )
     )
     runs = [Simulator(graph, engine, 2).run(x) for engine in ("events", "reference")]
+    runs.append(run_replayed(graph, x, threads=1))
     for run in runs:
         for name, value in run.outputs.items():
             np.testing.assert_array_equal(value, want[name], name)
-    assert runs[0].layers == runs[1].layers
+    assert runs[0].layers == runs[1].layers == runs[2].layers
     report = verify(graph, [x])
     assert report.equivalent
     assert not report.mismatches
@@ -170,7 +171,8 @@ def test_integer_weights(drawn: tuple[NetworkBuilder, list[str]], arithmetic: Ar
     graph = lowered(*drawn, arithmetic)
     x = sample(6)
     runs = [Simulator(graph, engine, 2).run(x) for engine in ("events", "reference")]
-    assert runs[0].layers == runs[1].layers
+    runs.append(run_replayed(graph, x, threads=1))
+    assert runs[0].layers == runs[1].layers == runs[2].layers
     for optimised in (True, False):
         deployed = run_deployed(graph, x, optimised=optimised)
         for run in runs:

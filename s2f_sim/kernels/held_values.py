@@ -141,8 +141,8 @@ def hold_values(
         channels: C.
         values: flat uint8[M * V].
         value_of: int64[C], where in a token's values those of the channel's head begin.
-        held: T, added to.
-        held_of: int64[C], the channels' rows in it, whole `LANES` apart.
+        held: out, T.
+        held_of: int64[C], the channels' rows in it, whole `LANES` apart, one after the other.
         width: V / heads.
         index: room for the events of a token, uint32[members, ...], see `events.list_length`.
         first: room for int64[members, 2].
@@ -152,6 +152,8 @@ def hold_values(
         return
     index, first = index[share.member], first[share.member]
     first_channel, last_channel = share.first, share.last
+    pitch = held.size // channels
+    clear(held[first_channel * pitch : last_channel * pitch])
     outputs = values.size // tokens
     value_of, held_of = value_of[first_channel:], held_of[first_channel:]
     for token in range(tokens):

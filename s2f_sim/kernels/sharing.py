@@ -6,7 +6,7 @@ that was asked. Nobody waits for who comes late: whoever has not begun when no p
 the board closed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from s2f_sim.kernels.kernel import kernel, vector_ir
 from s2f_sim.kernels.lanes import I64, declared, loop, members, pointers
 
-NOBODY = -1
-"""The member that asks for a kernel to be shared."""
+NOBODY, RECORDER = -1, -2
+"""Members that work on no rows: one asks to share them, one to write the call down."""
 
 _LINE = 8
 """Cells of a line of the cache; what different threads write is kept apart."""
 _CALLS, _FUNCTION, _FRAME, _TAKEN, _FAILED, _INSIDE = 0, 1, 2, _LINE, 2 * _LINE, 3 * _LINE
+_FRAME_BYTES, _LONGEST_FRAME = _TAKEN, 512
 _PAUSE = "llvm.x86.sse2.pause"
 _Void = ir.VoidType()
 _Bytes = ir.IntType(8).as_pointer()
@@ -36,7 +37,7 @@ class Share(NamedTuple):
     Attributes:
         board: see `board`.
         pieces: into which the rows are cut, if they are shared.
-        member: number of the thread, whose room the kernel uses; `NOBODY` asks to share the rows.
+        member: number of the thread, whose room the kernel uses; or `NOBODY`, or `RECORDER`.
         first: first row to work on.
         last: one past the last.
     """
@@ -144,17 +145,46 @@ def _share_intrinsic(_: Any, share: Any) -> Any:
         with builder.if_then(asked):
             with builder.goto_entry_block():
                 frame = builder.alloca(kind)
-            for at, value in enumerate(given):
+            for at, value in enumerate(_uncounted(given)):
                 place = builder.gep(frame, [ir.IntType(32)(0), ir.IntType(32)(at)])
                 builder.store(value, place)
             function = _pieces_of(builder, kind)
-            _emit_call(builder, function, builder.bitcast(frame, _Bytes), cells, fields["board"])
+            written = builder.icmp_signed("==", fields["member"], I64(RECORDER))
+            with builder.if_else(written) as (record, call):
+                with record:
+                    _emit_record(builder, function, frame, cells)
+                with call:
+                    frame = builder.bitcast(frame, _Bytes)
+                    _emit_call(builder, function, frame, cells, fields["board"].nitems)
         return asked
 
     return types.boolean(share), codegen
 
 
-def _emit_call(builder: Any, function: Any, frame: Any, cells: Any, board: Any) -> None:
+def _uncounted(given: Sequence[Any]) -> list[Any]:
+    """Arguments of a kernel, with arrays whose references nobody counts.
+
+    Of an array these are the address of its counter, that of its object, elements, bytes of one,
+    its data, and so on: whoever passes the frame on keeps the array.
+    """
+    kinds, values = [value.type for value in given], list(given)
+    for at in range(len(kinds) - 3):
+        if kinds[at : at + 4] == [_Bytes, _Bytes, I64, I64]:
+            values[at] = ir.Constant(_Bytes, None)
+    return values
+
+
+def _emit_record(builder: Any, function: Any, frame: Any, cells: Any) -> None:
+    """Write down what would be called."""
+    kind = frame.type.pointee
+    end = builder.gep(ir.Constant(kind.as_pointer(), None), [ir.IntType(32)(1)])
+    for value, at in ((function, _FUNCTION), (end, _FRAME_BYTES)):
+        builder.store(builder.ptrtoint(value, I64), builder.gep(cells, [I64(at)]))
+    place = builder.bitcast(builder.gep(cells, [I64(_INSIDE)]), kind.as_pointer())
+    builder.store(builder.load(frame), place)
+
+
+def _emit_call(builder: Any, function: Any, frame: Any, cells: Any, size: Any) -> None:
     """Open the board, work, close it, and wait for those who are inside."""
     builder.store(I64(0), builder.gep(cells, [I64(_TAKEN)]))
     for address, at in ((function, _FUNCTION), (frame, _FRAME)):
@@ -169,7 +199,7 @@ def _emit_call(builder: Any, function: Any, frame: Any, cells: Any, board: Any) 
         _until(builder, lambda: builder.icmp_signed("==", _read(builder, cells, at), I64(0)))
         return nothing
 
-    loop(builder, I64(_INSIDE), board.nitems, _LINE, [], wait)
+    loop(builder, I64(_INSIDE), size, _LINE, [], wait)
 
 
 def share_loop(share: Share) -> bool:
@@ -227,6 +257,36 @@ def join_loop(cells: NDArray[np.int64], member: int, seen: int) -> int:
     return seen
 
 
+def _call_intrinsic(_: Any, cells: Any, function: Any, frame: Any, shared: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        size = context.make_array(signature.args[0])(context, builder, args[0]).nitems
+        cells, function, frame, shared = pointers(context, builder, signature, args)
+        function = builder.inttoptr(function, _SHARED.as_pointer())
+        frame = builder.inttoptr(frame, _Bytes)
+        with builder.if_else(builder.icmp_signed("!=", shared, I64(0))) as (together, alone):
+            with together:
+                _emit_call(builder, function, frame, cells, size)
+            with alone:
+                builder.store(I64(0), builder.gep(cells, [I64(_TAKEN)]))
+                builder.call(function, [frame, cells, I64(0)])
+        return context.get_dummy_value()
+
+    return types.void(cells, function, frame, shared), codegen
+
+
+def call_loop(cells: NDArray[np.int64], function: int, frame: int, shared: int) -> None:
+    """Plain twin: call a kernel that was written down.
+
+    Args:
+        cells: see `board`.
+        function: address of what does its pieces.
+        frame: address of what it was called with.
+        shared: whether others may help.
+    """
+    raise NotImplementedError("where nothing is compiled nothing can be written down")
+
+
+_call = vector_ir(_call_intrinsic, twin=call_loop)
 share_rows = vector_ir(_share_intrinsic, twin=share_loop)
 _join = vector_ir(_join_intrinsic, twin=join_loop)
 
@@ -245,3 +305,31 @@ def serve(cells: NDArray[Any], member: int, looks: int) -> None:
         before = seen
         seen = _join(cells, member, before)
         idle = idle + 1 if seen == before else 0
+
+
+def written_down(ask: Callable[[Share], None], rows: int) -> tuple[int, NDArray[np.int64]] | None:
+    """The address of what does a kernel's pieces, and its frame, for `replay`.
+
+    The frame ends with the cells of the kernel's `Share`; all that it points to has to be kept.
+
+    Args:
+        ask: calls one kernel with a share.
+        rows: of the share.
+    """
+    cells = np.zeros(_INSIDE + _LONGEST_FRAME, np.int64)
+    ask(Share(cells, 1, RECORDER, 0, rows))
+    length = int(cells[_FRAME_BYTES]) // cells.itemsize
+    assert length <= _LONGEST_FRAME
+    return (int(cells[_FUNCTION]), cells[_INSIDE : _INSIDE + length].copy()) if length else None
+
+
+@kernel
+def replay(cells: NDArray[Any], calls: NDArray[Any]) -> None:
+    """Call one kernel after the other.
+
+    Args:
+        cells: see `board`.
+        calls: int64[N, 3]: addresses of function and frame, and whether others may help.
+    """
+    for at in range(calls.shape[0]):
+        _call(cells, calls[at, 0], calls[at, 1], calls[at, 2])
