@@ -54,6 +54,7 @@ class Walk:
         spikes: integers[T * timesteps, positions] of every neuron, as it was handed on, and of
             every maximum of spikes.
         sampled: what every deformable sampling did.
+        sums: int64[T * timesteps], spikes of all positions, of the neurons of which that is known.
     """
 
     def __init__(self, graph: Graph, engine: Engine, timesteps: int) -> None:
@@ -62,6 +63,7 @@ class Walk:
         self.counts: dict[str, NDArray[Any]] = {}
         self.spikes: dict[str, NDArray[Any]] = {}
         self.sampled: dict[str, SamplingWork] = {}
+        self.sums: dict[str, NDArray[np.int64]] = {}
 
     def run(self, image: NDArray[Any], forced: Mapping[str, NDArray[Any]]) -> None:
         """Take every step once; a value is dropped when its last reader has run.

@@ -8,7 +8,6 @@ is moved by as much. Whatever is more than a kernel is done as ever.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -16,10 +15,10 @@ import numpy as np
 from numba import config
 from numpy.typing import NDArray
 
-from s2f_deploy.ir.graph import Graph, Node
+from s2f_deploy.ir.graph import Graph
+from s2f_sim.counts_memory import CountsMemory, address_of
 from s2f_sim.engine import Walk
 from s2f_sim.events import EventsEngine
-from s2f_sim.finishing import Finishing, Places
 from s2f_sim.fusion import Step
 from s2f_sim.workers import Call
 
@@ -28,33 +27,6 @@ WALKS_BEFORE = 2
 _MOST_RECORDS = 4
 MOST_BYTES = 1 << 27
 """Of membranes that stay; where there are more, what lies between kernels does not count."""
-_LINE_BYTES = 64
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class _Population:
-    """Where the counts and spikes of a neuron layer lie among those of all.
-
-    Attributes:
-        neuron: the node that fires.
-        step: name of the step that does it.
-        finishing: of this step.
-        counts: first byte, and one past the last.
-        spikes: likewise.
-        shape: of the spikes, int32[1, K, positions].
-    """
-
-    neuron: Node
-    step: str
-    finishing: Finishing
-    counts: tuple[int, int]
-    spikes: tuple[int, int]
-    shape: tuple[int, int, int]
-
-    def places(self, memory: NDArray[np.uint8]) -> Places:
-        """Views of its counts and spikes."""
-        spikes = memory[slice(*self.spikes)].view(np.int32).reshape(self.shape)
-        return memory[slice(*self.counts)], spikes
 
 
 class Recorder:
@@ -69,8 +41,10 @@ class Recorder:
     def __init__(self, graph: Graph, engine: EventsEngine, timesteps: int) -> None:
         self._graph, self._engine, self._timesteps = graph, engine, timesteps
         self._input = next(graph.select("input"))
-        self._populations, self._nbytes = self._laid_out()
+        self._memory = CountsMemory(engine, timesteps)
         self._address = 0
+        # Populations of which more is asked than kernels do.
+        self._read = self._memory.populations
         # What later kernels read, where they read it.
         self._values: dict[str, NDArray[Any]] = {}
         self.parts: list[Step | NDArray[np.int64]] = []
@@ -81,20 +55,6 @@ class Recorder:
         self._cells = np.zeros(0, np.int64)
         self._moved = np.zeros(0, np.intp)
         self._kept: list[NDArray[Any]] = []
-
-    def _laid_out(self) -> tuple[list[_Population], int]:
-        populations, end = [], 0
-        for step in self._engine.steps:
-            finishing = self._engine.finishing.get(step.node.name)
-            if finishing is None or step.neuron is None:
-                continue
-            length, shape = finishing.sizes(self._timesteps)
-            spikes = _whole_lines(end + length)
-            after = spikes + prod(shape) * np.dtype(np.int32).itemsize
-            places = (end, end + length), (spikes, after), shape
-            populations.append(_Population(step.neuron, step.node.name, finishing, *places))
-            end = _whole_lines(after)
-        return populations, end
 
     def record(self, sample: NDArray[Any]) -> Walk:
         """Walk through the network, and write down what is called."""
@@ -132,6 +92,9 @@ class Recorder:
             if not np.may_share_memory(value, memory) and not np.may_share_memory(value, sample)
         }
         self._views = [step for step in self._views if step.node.name not in self._values]
+        left = [part for part in parts if isinstance(part, Step)] + self._views
+        asked = {name for step in left for name in (step.node.name, *step.reads)}
+        self._read = [one for one in self._read if asked & {one.step, one.neuron.name}]
         _own_outputs(walk)
         return walk
 
@@ -142,7 +105,7 @@ class Recorder:
         self._moved = np.flatnonzero(inside)
         self._kept = [call.memory for call in calls]
         table = np.zeros((len(calls), 3), np.int64)
-        at = _address_of(self._cells)
+        at = address_of(self._cells)
         for row, call in zip(table, calls, strict=True):
             row[:] = call.function, at, call.shared
             at += call.frame.nbytes
@@ -163,6 +126,7 @@ class Recorder:
                     self._engine.workers.replay(part)
         finally:
             self._engine.places = {}
+        self._memory.add_up(memory, walk)
         _own_outputs(walk)
         return walk
 
@@ -181,20 +145,17 @@ class Recorder:
         """A walk whose counts and spikes have their places."""
         engine = self._engine
         walk = Walk(self._graph, engine, self._timesteps)
+        self._memory.show(memory, walk)
         values = {self._input.name: engine.from_array(self._input, sample)}
-        for population in self._populations:
-            name = population.neuron.name
-            counts, spikes = engine.places[population.step] = population.places(memory)
-            fired = values[name] = population.finishing.fired(counts)
-            walk.counts[name] = engine.to_array(population.neuron, fired)
-            walk.spikes[name] = spikes.reshape(-1, spikes.shape[2])
+        for one in self._read:
+            engine.places[one.step] = one.places(memory)
+            values[one.neuron.name] = one.fired(memory)
         return walk, values
 
     def _new_memory(self) -> NDArray[np.uint8]:
         """For counts and spikes; frames tell kernels about it."""
-        memory = np.empty(self._nbytes + _LINE_BYTES, np.uint8)
-        memory = memory[-_address_of(memory) % _LINE_BYTES :][: self._nbytes]
-        address = _address_of(memory)
+        memory = self._memory.new()
+        address = address_of(memory)
         self._cells[self._moved] += address - self._address
         self._address = address
         return memory
@@ -252,12 +213,3 @@ def _is_view(step: Step, values: Mapping[str, Any]) -> bool:
     """Whether its value is that of another step in another shape."""
     node = step.node
     return node.op == "reshape" and np.may_share_memory(values[node.name], values[node.inputs[0]])
-
-
-def _whole_lines(nbytes: int) -> int:
-    return -(-nbytes // _LINE_BYTES) * _LINE_BYTES
-
-
-def _address_of(array: NDArray[Any]) -> int:
-    address: int = array.__array_interface__["data"][0]
-    return address

@@ -121,7 +121,7 @@ class Simulator:
             else:
                 walk = self._recorders.walk(sample, steps, handed_on)
             _check_outputs(walk, self.graph.name)
-            work.add(walk.spikes, walk.sampled)
+            work.add(walk.spikes, walk.sampled, walk.sums)
             walks.append(walk)
         return walks, work.layers()
 

@@ -82,19 +82,28 @@ class Work:
         self._totals = np.zeros((len(fan_out.layers), 2, self._width), np.int64)
         self._products: dict[str, int] = {}
 
-    def add(self, spikes: Mapping[str, NDArray[Any]], sampled: Mapping[str, SamplingWork]) -> None:
+    def add(
+        self,
+        spikes: Mapping[str, NDArray[Any]],
+        sampled: Mapping[str, SamplingWork],
+        sums: Mapping[str, NDArray[np.int64]],
+    ) -> None:
         """Add that of one sample.
 
         Args:
             spikes: integers[timesteps, positions] of every neuron layer and every pooled one.
             sampled: what every deformable sampling did.
+            sums: int64[timesteps], of the neuron layers whose spikes have been added up.
         """
         self._samples += 1
         assert self._samples * self._fan_out.largest <= _LARGEST
         trains = Trains(self._nodes, spikes)
         arrived = np.zeros((len(self._fan_out.populations), self._width), np.int64)
         for source, row in zip(self._fan_out.populations, arrived, strict=True):
-            sum_spikes(self._train(trains, source), row)
+            if source.name in sums:
+                row[: source.steps * self._timesteps] = sums[source.name]
+            else:
+                sum_spikes(self._train(trains, source), row)
         layer, population, synapses = self._fan_out.uniform
         added = arrived[population]
         np.add.at(self._totals[:, 0], layer, added)

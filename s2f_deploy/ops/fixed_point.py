@@ -37,7 +37,7 @@ def dense_digitise(node: Node, inputs: Arrays, params: Arrays) -> NDArray[Any]:
     del params
     # A pixel that overflows is clipped like any other beyond the grid.
     with np.errstate(over="ignore"):
-        units = np.rint(np.ldexp(inputs[0], -node["exponent"]))
+        units = np.rint(inputs[0] * np.float32(2.0 ** -node["exponent"]))
     clipped: NDArray[Any] = np.clip(units, node["low"], node["high"]).astype(np.int32)
     return clipped
 

@@ -42,6 +42,22 @@ def sum_spikes(spikes: NDArray[Any], sums: NDArray[Any]) -> None:
 
 
 @kernel
+def sum_rows(spikes: NDArray[Any], begins: NDArray[Any], sums: NDArray[Any]) -> None:
+    """`sum_spikes` of many trains that lie one after the other.
+
+    Args:
+        spikes: int32[...], flat.
+        begins: int64[R + 1], first element of every row, and one past the last.
+        sums: out, int64[R].
+    """
+    for row in range(sums.size):
+        arrived = 0
+        for at in range(begins[row], begins[row + 1]):
+            arrived += int(spikes[at])
+        sums[row] = arrived
+
+
+@kernel
 def add_reached(spikes: NDArray[Any], reached: NDArray[Any], totals: NDArray[Any]) -> None:
     """Add up spikes, and the synapses they reach.
 
