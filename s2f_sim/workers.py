@@ -24,9 +24,10 @@ from s2f_sim.kernels.sharing import (
 )
 from s2f_sim.rooms import NO_ROOM, Arrays, Room, Rooms
 
-# Of each thread, so that one with silent rows, or on a quicker core, takes work from the other;
-# every piece costs the lists of its first rows again.
-PIECES = 3
+# Of each thread where rows take long, so that one with silent rows, or on a quicker core, takes
+# work from the other; every piece costs the lists of its first rows again.
+PIECES_OF_LONG_LAYERS = 3
+LONG_NS = 250_000
 # What sharing a layer saves, roughly: threads may be halves of one core.
 _GAIN = 1.4
 # A thread that is awake begins within a microsecond; its core has to fetch the weights, too.
@@ -141,21 +142,25 @@ class Workers:
                 return
             begin, shared = perf_counter_ns(), rows > 1 and pace.ns >= WORTHWHILE_NS
             if shared:
-                self._share(rows, arrays, work)
+                self._share(rows, partial(work, arrays), pace)
             else:
                 work(arrays, alone(rows))
             pace.ns = (perf_counter_ns() - begin) * (_GAIN if shared else 1)
 
-    def _share(self, rows: int, arrays: Arrays, work: Callable[[Arrays, Share], None]) -> None:
+    def _pieces(self, rows: int, pace: Pace) -> int:
+        each = PIECES_OF_LONG_LAYERS if pace.ns >= LONG_NS else 1
+        return min(rows, each * self.threads)
+
+    def _share(self, rows: int, ask: Callable[[Share], None], pace: Pace) -> None:
         helpers = _helpers(self.threads - 1)
         if not helpers.busy.acquire(blocking=False):
             # They help another simulator.
-            work(arrays, alone(rows))
+            ask(alone(rows))
             return
         try:
             helpers.wake()
-            pieces = min(rows, PIECES * self.threads)
-            work(arrays, Share(helpers.board, pieces, NOBODY, 0, rows))
+            pieces = self._pieces(rows, pace)
+            ask(Share(helpers.board, pieces, NOBODY, 0, rows))
             if failed(helpers.board):
                 raise RuntimeError(_FAILED)
         finally:
@@ -166,9 +171,8 @@ class Workers:
         found = written_down(ask, rows)
         if found is not None:
             shared = self.threads > 1 and rows > 1 and pace.ns >= WORTHWHILE_NS
-            pieces = min(rows, PIECES * self.threads) if shared else 1
             function, frame = found
-            frame[-len(Share._fields) + 1] = pieces
+            frame[-len(Share._fields) + 1] = self._pieces(rows, pace) if shared else 1
             self.recording.append(Call(function, frame, shared, self._rooms.memory))
 
     def replay(self, calls: NDArray[np.int64]) -> None:
