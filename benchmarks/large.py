@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from tempering import temper
-from whole_networks import an_image, peak_megabytes, simulate_once
+from whole_networks import STREAM, an_image, peak_megabytes, simulate_some
 
 import s2f_deploy
 import s2f_models
@@ -50,9 +50,10 @@ def main() -> None:
         for name, widths in NETWORKS.items():
             artefact = Path(folder) / f"{name.replace(' ', '')}.s2f"
             exporting = peak_megabytes(export, widths, artefact)
-            simulating = peak_megabytes(simulate_once, artefact, SIDE)
+            simulating = peak_megabytes(simulate_some, artefact, SIDE)
             simulator = Simulator(s2f_deploy.load(artefact))
-            simulator.run(an_image(SIDE))
+            for _ in range(STREAM):
+                simulator.run(an_image(SIDE))
             begin = time.perf_counter()
             run = simulator.run(an_image(SIDE))
             seconds = time.perf_counter() - begin
