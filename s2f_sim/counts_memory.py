@@ -1,7 +1,6 @@
 """One piece of memory for the counts and spikes of a whole network: only its address changes."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +9,7 @@ from s2f_deploy.ir.graph import Node
 from s2f_sim.engine import Walk
 from s2f_sim.events import EventsEngine
 from s2f_sim.finishing import Finishing, Places
+from s2f_sim.kernels.sharing import address_of
 from s2f_sim.kernels.spike_counting import sum_rows
 
 _LINE_BYTES, _SPIKE_BYTES = 64, 4
@@ -102,12 +102,6 @@ class CountsMemory:
             end = begin + one.shape[0] * one.shape[1]
             walk.sums[one.neuron.name] = sums[begin:end]
             begin = end
-
-
-def address_of(array: NDArray[Any]) -> int:
-    """Of its first element."""
-    address: int = array.__array_interface__["data"][0]
-    return address
 
 
 def _whole_lines(nbytes: int) -> int:

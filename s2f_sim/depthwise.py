@@ -1,24 +1,16 @@
-"""Depthwise convolutions of the ``events`` engine, in either of two ways.
+"""Depthwise convolutions of the ``events`` engine.
 
 Sums of spikes are held in the narrowest type that holds every sum of a layer's weights. A register
-of channels is summed at a time, for several outputs, and masks say which of them spike; where there
-are few neurons, single spikes add patches.
+of channels is summed at a time, for several outputs, and masks say which of them spike.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from s2f_deploy.ir.graph import Node, TensorType
-from s2f_sim.kernels.depthwise import (
-    PatchTable,
-    accumulate_depthwise,
-    patch_table,
-    scratch_pitch,
-)
-from s2f_sim.kernels.events import flat_window, list_length
+from s2f_sim.kernels.events import flat_window
 from s2f_sim.kernels.finish import Finish
 from s2f_sim.kernels.masked_depthwise import (
     Masking,
@@ -35,58 +27,7 @@ from s2f_sim.workers import Pace, Workers
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class PatchedDepthwise:
-    """A spike adds a patch to the membranes of its channel."""
-
-    table: PatchTable
-    bias: NDArray[Any]
-    kernel_height: int
-    padding: tuple[int, int]
-    plane: tuple[int, int]
-    room: Room
-    pace: Pace
-
-    @classmethod
-    def of(
-        cls, node: Node, source: TensorType, rows: NDArray[Any], bias: NDArray[Any]
-    ) -> "PatchedDepthwise":
-        """Weights [KH, KW, 1, C] and bias T[1 or P, C]."""
-        weight = rows[:, :, 0]
-        table = patch_table(weight, node["stride"], narrowest_sum(weight, source.levels))
-        padding, width, channels = node["padding"][:2], source.plane[1], source.channels
-        columns = node.output.plane[1]
-        return cls(
-            table,
-            bias,
-            weight.shape[0],
-            padding,
-            node.output.plane,
-            Room(
-                (list_length(width, channels, source.levels), np.uint32),
-                (width + 1, np.int64),
-                (channels * scratch_pitch(table, width, padding[1], columns), table.patches.dtype),
-                (columns * channels, bias.dtype),
-            ),
-            Pace(node.output.positions * weight.size * TYPICAL_COUNT / ACCUMULATIONS_PER_NS),
-        )
-
-    def accumulate(self, source: NDArray[Any], finish: Finish, workers: Workers) -> None:
-        """As ``synapses.Synapse``."""
-        lines, columns = self.plane
-        patches = self.table.patches
-        down, ring, across, _, lanes = patches.shape
-        arrays = flat_window(source), source.shape, patches.reshape(-1), (down, ring, across, lanes)
-        geometry = self.table.reach, self.kernel_height, self.padding, columns
-
-        def work(room: Arrays, share: Share) -> None:
-            given: Any = *arrays, *geometry, *room, finish, share
-            accumulate_depthwise(*given)
-
-        workers.over_rows(lines, work, self.pace, self.room)
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class MaskedDepthwise:
+class Depthwise:
     """Counts of a register of channels add what their bits say of their weights."""
 
     weights: NDArray[Any]
@@ -101,7 +42,7 @@ class MaskedDepthwise:
     @classmethod
     def of(
         cls, node: Node, source: TensorType, rows: NDArray[Any], bias: NDArray[Any]
-    ) -> "MaskedDepthwise":
+    ) -> "Depthwise":
         """Weights [KH, KW, 1, C] and bias T[1 or P, C]."""
         weight = rows[:, :, 0]
         dtype, masking = narrowest_sum(weight, source.levels), masking_of(node, source, rows)

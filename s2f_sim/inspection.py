@@ -49,7 +49,7 @@ class LayerInspection:
         name: of the node; for published networks the path of the module.
         op: its operation in the graph.
         kernel: what the ``events`` engine runs: ``rows``, ``convolution``, ``depthwise``,
-            ``masked`` or ``grouped`` accumulate, ``products`` or ``dense`` multiply, ``qk_v`` or
+            ``grouped`` accumulate, ``products`` or ``dense`` multiply, ``qk_v`` or
             ``q_kv`` is the association of an attention, ``exact`` or ``dyadic b`` what a sampling
             does with offsets. None where there is no choice.
         together: outputs side by side that one row of weights serves; None unless accumulating.

@@ -11,13 +11,10 @@ from s2f_sim.kernels.events import list_bytes
 from s2f_sim.kernels.masked_depthwise import Masking, count_bits, mask_bytes
 from s2f_sim.kernels.packing import CACHE_BYTES, event_cycles, longest_burst, pair_type
 
-Kernel = Literal["rows", "convolution", "depthwise", "masked", "grouped", "products"]
+Kernel = Literal["rows", "convolution", "depthwise", "grouped", "products"]
 _TILE_BYTES = 16 * 1024
 _MOST_TILE_POSITIONS = 128
 _TOGETHER = (1, 2, 4, 8)
-# Neurons that a depthwise layer reads from which on masks cost less than going from spike to spike,
-# summed over mean counts of 0.1, 0.37 and 0.8; measured for kernels of 3 to 31 taps a side.
-_MASKED_NEURONS = 8192
 
 # Rough numbers, only to judge whether a second thread pays.
 ACCUMULATIONS_PER_NS = 25.0
@@ -29,9 +26,9 @@ class Layout:
     """How one synaptic layer is computed; any layout gives the same sums.
 
     Attributes:
-        kernel: ``rows`` (linear and 1x1), ``convolution``, ``depthwise`` (spike by spike),
-            ``masked`` (depthwise, a register of channels at a time), ``grouped`` (one convolution
-            per group) accumulate; ``products`` multiplies the image.
+        kernel: ``rows`` (linear and 1x1), ``convolution``, ``depthwise`` (a register of
+            channels at a time), ``grouped`` (one convolution per group) accumulate; ``products``
+            multiplies the image.
         together: neighbouring outputs along x that one weight row of a convolution serves.
         cache_bytes: what one block of weights may take, see `packing`.
     """
@@ -47,8 +44,7 @@ def choose_layout(node: Node, source: TensorType, rows: NDArray[Any]) -> Layout:
         return Layout("rows")
     groups = node["groups"]
     if rows.shape[2] == 1 and groups == rows.shape[3] == source.channels:
-        large = source.positions * source.channels >= _MASKED_NEURONS
-        return Layout("masked" if large else "depthwise")
+        return Layout("depthwise")
     if groups > 1:
         return Layout("grouped")
     if rows.shape[:2] == (1, 1) and node["stride"] == (1, 1) and not any(node["padding"]):
@@ -98,8 +94,6 @@ def largest_event_list_bytes(
             tile = min(tile_positions(node.output.channels), node.output.positions)
             return list_bytes(tile, channels, levels)
         case "depthwise":
-            return list_bytes(width, channels, levels)
-        case "masked":
             masking = masking_of(node, source, rows)
             return mask_bytes(masking, rows.shape[0], count_bits(levels))
         case "grouped":
@@ -127,7 +121,7 @@ def narrow_sums(source: TensorType, rows: NDArray[Any], layout: Layout) -> Narro
     """In what a layer accumulates; the bound of a burst follows from its largest weight."""
     if rows.dtype == np.float32:
         return NarrowSums(rows.dtype, None)
-    if layout.kernel in ("depthwise", "masked"):
+    if layout.kernel == "depthwise":
         return NarrowSums(narrowest_sum(rows[:, :, 0], source.levels), None)
     burst, most = longest_burst(rows), source.levels * rows[..., 0].size
     return NarrowSums(pair_type(rows.dtype), burst if burst < most else None)

@@ -16,10 +16,11 @@ from numba import config
 from numpy.typing import NDArray
 
 from s2f_deploy.ir.graph import Graph
-from s2f_sim.counts_memory import CountsMemory, address_of
+from s2f_sim.counts_memory import CountsMemory
 from s2f_sim.engine import Walk
 from s2f_sim.events import EventsEngine
 from s2f_sim.fusion import Step
+from s2f_sim.kernels.sharing import address_of
 from s2f_sim.workers import Call
 
 # Until threads know which layers pay, and kernels what room they need.

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2f_deploy.ir.graph import Node, TensorType
-from s2f_sim.depthwise import MaskedDepthwise, PatchedDepthwise
+from s2f_sim.depthwise import Depthwise
 from s2f_sim.kernels.accumulate import OVERHANG, accumulate_convolution, accumulate_rows
 from s2f_sim.kernels.aligned import aligned_copy
 from s2f_sim.kernels.events import flat_window, list_length
@@ -51,9 +51,7 @@ def prepare(
         case "grouped":
             return _Grouped.of(node, source, rows, bias, layout)
         case "depthwise":
-            return PatchedDepthwise.of(node, source, rows, flat_bias(bias))
-        case "masked":
-            return MaskedDepthwise.of(node, source, rows, flat_bias(bias))
+            return Depthwise.of(node, source, rows, flat_bias(bias))
         case _:
             return _Convolution.of(node, source, rows, bias, layout)
 
@@ -271,5 +269,5 @@ class _Products:
         workers.over_rows(lines, work, self.pace, self.room)
 
 
-READING_IN_PLACE = _Rows, _Convolution, PatchedDepthwise, MaskedDepthwise
+READING_IN_PLACE = _Rows, _Convolution, Depthwise
 """Synapses that do nothing but call one kernel, on the counts they are given."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from s2f_sim.kernels.sharing import (
     NOBODY,
     Share,
+    address_of,
     alone,
     board,
     failed,
@@ -71,6 +72,7 @@ class _Helpers:
     def __init__(self, size: int) -> None:
         self.busy = Lock()
         self.board = board(1 + size)
+        self.address = address_of(self.board)
         self._asleep = [False] * size
         self._wake: list[SimpleQueue[None]] = [SimpleQueue() for _ in range(size)]
         for number in range(size):
@@ -160,7 +162,7 @@ class Workers:
         try:
             helpers.wake()
             pieces = self._pieces(rows, pace)
-            ask(Share(helpers.board, pieces, NOBODY, 0, rows))
+            ask(Share(helpers.address, pieces, NOBODY, 0, rows))
             if failed(helpers.board):
                 raise RuntimeError(_FAILED)
         finally:

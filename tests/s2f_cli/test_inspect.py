@@ -44,7 +44,7 @@ def test_one_row_for_every_layer(invoke: Invoke, int8_artefact: Path, tiny_onnx:
     conv = row(result.output, CONV)
     plane = graph.node(CONV).output
     assert conv[1:4] == ["x".join(map(str, plane.shape)), "int8", "int32"]
-    assert conv[6] == "masked"
+    assert conv[6] == "depthwise"
     assert conv[8] == f"{4 * plane.channels * plane.positions:,}"
     assert max(len(line.rstrip()) for line in result.output.splitlines()) <= 160
 
@@ -130,7 +130,7 @@ def test_json(
     assert (document["arithmetic"], document["levels"], document["windows"]) == ("int8", 4, 41)
     assert document["quantisation"]["calibration_images"] == 0
     layers = {layer["name"]: layer for layer in document["layers"]}
-    assert (layers[CONV]["kernel"], layers[CONV]["weight_bits"]) == ("masked", 8)
+    assert (layers[CONV]["kernel"], layers[CONV]["weight_bits"]) == ("depthwise", 8)
     for key in ("weight_bytes", "membrane_bytes", "synapses"):
         assert document["total"][key] == sum(layer[key] for layer in document["layers"])
     described = (Path(__file__).parents[2] / "docs" / "json.md").read_text()

@@ -57,8 +57,7 @@ FORCED: list[dict[str, Any]] = [
     {"cache_bytes": 1 << 30},
     {"rows": "convolution"},
     {"convolution": "grouped"},
-    {"depthwise": "masked"},
-    {"depthwise": "grouped", "masked": "depthwise"},
+    {"depthwise": "grouped"},
 ]
 
 

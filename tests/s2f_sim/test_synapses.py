@@ -57,7 +57,7 @@ def accumulate(synapse: Synapse, counts: NDArray[Any], node: Node) -> NDArray[An
             2 * 3 * (5 * 8 * 4 + 64) * 4 + (3 + 1) * 6 * 8,
         ),
         ((3, 3, 8, 200), {}, Layout("convolution"), 6 * (5 * 8 * 4 + 64) * 4 + 4 * 6 * 8),
-        ((3, 3, 1, 8), {"groups": 8}, Layout("depthwise"), (5 * 8 * 4 + 64) * 4 + 6 * 8),
+        ((3, 3, 1, 8), {"groups": 8}, Layout("depthwise"), 9 * (16 * 8 + 8)),
         # Two outputs a channel are no depthwise kernel.
         ((3, 3, 1, 16), {"groups": 8}, Layout("grouped"), 6 * (5 * 4 + 64) * 4 + 4 * 6 * 8),
         ((1, 1, 4, 6), {"groups": 2}, Layout("grouped"), 2 * (5 * 16 + 64) * 4 + 2 * 6 * 8),
@@ -100,10 +100,10 @@ def test_every_layout_gives_the_same_sums(layout: Layout) -> None:
         np.testing.assert_array_equal(found, dense)
 
 
-@pytest.mark.parametrize("kernel", ["depthwise", "masked", "grouped"])
+@pytest.mark.parametrize("kernel", ["depthwise", "grouped"])
 @pytest.mark.parametrize("levels", [1, 4, 8])
 def test_every_depthwise_layout_gives_the_same_sums(
-    kernel: Literal["depthwise", "masked", "grouped"], levels: int
+    kernel: Literal["depthwise", "grouped"], levels: int
 ) -> None:
     rng = np.random.default_rng(levels)
     source = TensorType((70, 9, 6), DType.COUNT, levels)
@@ -117,17 +117,6 @@ def test_every_depthwise_layout_gives_the_same_sums(
     found = accumulate(prepare(node, source, arrays, Layout(kernel)), counts, node)
     dense = OPS[node.op].dense(node, [counts.transpose(2, 0, 1)], arrays)
     np.testing.assert_array_equal(found, dense)
-
-
-def test_masks_serve_depthwise_layers_of_many_neurons() -> None:
-    def chosen(side: int, channels: int, plane: int, kind: type = np.int8) -> str:
-        rows: NDArray[Any] = np.ones((side, side, 1, channels), kind)
-        node = convolution(rows.shape, groups=channels)
-        source = TensorType((channels, plane, plane), DType.COUNT, 4)
-        return choose_layout(node, source, rows).kernel
-
-    assert chosen(3, 256, 9) == chosen(7, 48, 112) == chosen(5, 8, 32, np.int16) == "masked"
-    assert chosen(3, 32, 9) == chosen(7, 8, 31) == "depthwise"
 
 
 @pytest.mark.parametrize("levels", [1, 4, 8, 255])
@@ -144,7 +133,7 @@ def test_memory_of_masks(levels: int, channels: int, kind: type) -> None:
     wide = np.dtype(np.int32)
     masks, listed, found, *_ = mask_room(masking, channels, 3, bits, wide, wide)
     nbytes = sum(many * np.dtype(one).itemsize for many, one in (masks, listed, found))
-    assert largest_event_list_bytes(node, source, rows, Layout("masked")) == nbytes
+    assert largest_event_list_bytes(node, source, rows, Layout("depthwise")) == nbytes
 
 
 def test_linear_layers_add_rows() -> None:

@@ -1,6 +1,5 @@
-"""Both depthwise kernels against adding one weight per spike."""
+"""Depthwise kernels against adding one weight per spike."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,8 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from s2f_sim.kernels.depthwise import accumulate_depthwise, patch_table, scratch_pitch
-from s2f_sim.kernels.events import flat_window, list_length
+from s2f_sim.kernels.events import flat_window
 from s2f_sim.kernels.finish import only_sums
 from s2f_sim.kernels.masked_depthwise import (
     Masking,
@@ -24,7 +22,6 @@ from s2f_sim.kernels.sharing import alone
 from s2f_sim.layout import narrowest_sum
 
 Pair = tuple[int, int]
-Run = Callable[..., NDArray[Any]]
 
 
 @st.composite
@@ -49,35 +46,6 @@ def scalar_depthwise(
             y, x = oy * stride[0] - pad[0] + ky, ox * stride[1] - pad[1] + kx
             if 0 <= y < height and 0 <= x < width:
                 membrane[oy, ox] += weight[ky, kx] * counts[y, x].astype(membrane.dtype)
-
-
-def patched(
-    counts: NDArray[Any],
-    levels: int,
-    weight: NDArray[Any],
-    bias: NDArray[Any],
-    geometry: tuple[Pair, Pair],
-    cuts: list[int],
-) -> NDArray[Any]:
-    """Spike by spike, over ranges of rows between ``cuts``: T[H', W', C]."""
-    stride, padding = geometry
-    rows, columns, channels = bias.shape
-    table = patch_table(weight, stride, narrowest_sum(weight, levels))
-    sums = np.full((rows * columns, channels), 7, bias.dtype)
-    finish = only_sums(bias.reshape(-1, channels), sums)
-    width = counts.shape[1]
-    down, ring, across, _, lanes = table.patches.shape
-    pitch = scratch_pitch(table, width, padding[1], columns)
-    for first, last in zip(cuts, [*cuts[1:], rows], strict=True):
-        accumulate_depthwise(
-            flat_window(counts), counts.shape, table.patches.reshape(-1),
-            (down, ring, across, lanes), table.reach, len(weight), padding, columns,
-            np.empty((1, list_length(width, channels, levels)), np.uint32),
-            np.empty((1, width + 1), np.int64),
-            np.ones((1, channels * pitch), table.patches.dtype),
-            np.empty((1, columns * channels), bias.dtype), finish, alone(last, first),
-        )  # fmt: skip
-    return sums.reshape(bias.shape)
 
 
 def masked(
@@ -108,10 +76,6 @@ def masked(
     return sums.reshape(bias.shape)
 
 
-both = pytest.mark.parametrize("run", [patched, masked])
-
-
-@both
 @pytest.mark.parametrize(
     ("kind", "wide", "largest"),
     [(np.float32, np.float32, 9), (np.int8, np.int32, 127), (np.int16, np.int64, 32767)],
@@ -132,7 +96,6 @@ both = pytest.mark.parametrize("run", [patched, masked])
 @example(((5, 33), (3, 3), (2, 2), (1, 1)), 8, 4, 1.0, 1)
 @example(((5, 21), (3, 3), (1, 1), (0, 2)), 3, 4, 0.2, 1)
 def test_depthwise_equals_adding_one_weight_per_spike(
-    run: Run,
     kind: Any,
     wide: Any,
     largest: int,
@@ -154,19 +117,18 @@ def test_depthwise_equals_adding_one_weight_per_spike(
     expected = bias.copy()
     scalar_depthwise(counts, weight.astype(wide), expected, stride, padding)
     cuts = [0, min(cut, rows), rows]
-    found = run(counts, levels, weight, bias, (stride, padding), cuts)
+    found = masked(counts, levels, weight, bias, (stride, padding), cuts)
     np.testing.assert_array_equal(found, expected)
 
 
-@both
-def test_float_sums_do_not_depend_on_row_ranges(run: Run) -> None:
+def test_float_sums_do_not_depend_on_row_ranges() -> None:
     rng = np.random.default_rng(0)
     counts = rng.integers(0, 3, (8, 9, 20)).astype(np.uint8)
     weight = rng.standard_normal((5, 5, 20)).astype(np.float32)
     bias = rng.standard_normal((8, 9, 20)).astype(np.float32)
     geometry = ((1, 1), (2, 2))
-    whole = run(counts, 2, weight, bias, geometry, [0])
-    np.testing.assert_array_equal(whole, run(counts, 2, weight, bias, geometry, [0, 3, 3, 5]))
+    whole = masked(counts, 2, weight, bias, geometry, [0])
+    np.testing.assert_array_equal(whole, masked(counts, 2, weight, bias, geometry, [0, 3, 3, 5]))
 
 
 def test_sums_are_as_narrow_as_every_sum_allows() -> None:
