@@ -29,6 +29,8 @@ from s2f_sim.rooms import NO_ROOM, Arrays, Room, Rooms
 # work from the other; every piece costs the lists of its first rows again.
 PIECES_OF_LONG_LAYERS = 3
 LONG_NS = 250_000
+# Many threads would spend their time on lists.
+_SHORTEST_PIECE_NS = 15_000
 # What sharing a layer saves, roughly: threads may be halves of one core.
 _GAIN = 1.4
 # A thread that is awake begins within a microsecond; its core has to fetch the weights, too.
@@ -108,11 +110,11 @@ class Workers:
     """Runs a kernel over rows.
 
     Args:
-        threads: how many; all cores if None.
+        threads: how many; all cores that this process may use if None.
     """
 
     def __init__(self, threads: int | None = None) -> None:
-        self.threads = threads or os.cpu_count() or 1
+        self.threads = threads or _cores()
         self._rooms = Rooms(self.threads)
         self._own_board = board(0)
         # One kernel at a time works in the rooms.
@@ -151,7 +153,7 @@ class Workers:
 
     def _pieces(self, rows: int, pace: Pace) -> int:
         each = PIECES_OF_LONG_LAYERS if pace.ns >= LONG_NS else 1
-        return min(rows, each * self.threads)
+        return min(rows, each * self.threads, max(2, int(pace.ns / _SHORTEST_PIECE_NS)))
 
     def _share(self, rows: int, ask: Callable[[Share], None], pace: Pace) -> None:
         helpers = _helpers(self.threads - 1)
@@ -210,6 +212,11 @@ class Workers:
         ends = [rows * part // parts for part in range(parts + 1)]
         with ThreadPoolExecutor(parts) as pool:
             list(pool.map(work, ends, ends[1:]))
+
+
+def _cores() -> int:
+    # Not on every system a process may be kept from some.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 # Beginning threads takes some hundred microseconds.

@@ -68,6 +68,21 @@ def test_small_work_stays_in_one_thread() -> None:
     assert seen == [((), alone(100))]
 
 
+def test_threads_are_as_many_as_cores_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {5}, raising=False)
+    assert Workers().threads == 1
+    assert Workers(3).threads == 3
+
+
+@pytest.mark.parametrize(
+    ("ns", "rows", "pieces"), [(45_000, 100, 3), (200_000, 100, 6), (1e6, 100, 18), (1e6, 7, 7)]
+)
+def test_pieces_are_worth_their_lists(ns: float, rows: int, pieces: int) -> None:
+    seen: list[int] = []
+    Workers(6).over_rows(rows, lambda _, share: seen.append(share.pieces), Pace(ns))
+    assert seen == [pieces]
+
+
 def test_what_takes_long_is_shared_the_next_time() -> None:
     pace, members = Pace(0), []
 
