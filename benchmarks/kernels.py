@@ -2,15 +2,15 @@
 
     python benchmarks/kernels.py [--weights int8] [--mean 0.37] [--repeats N] [--json FILE]
 
-Every layer is run as the engine runs it, lists of spikes, sums, firing and counting included, and
-checked against its dense definition before it is timed. An accumulation counts when it is really
+Every layer is run as the engine runs it for a stream of images, see ``s2f_sim/recording.py``, lists
+of spikes, sums, firing and counting included, and checked against its dense definition before it is
+timed. An accumulation counts when it is really
 asked for: padded lanes and the border do not. ``share`` compares with a measured roofline: the
 rate at which one long list of events adds rows that lie in the innermost cache.
 """
 
 import argparse
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from s2f_deploy.ops import OPS
 from s2f_sim.kernels.add_rows import add_rows
 from s2f_sim.kernels.finish import OVERHANG, Finish, only_sums, patterns_of
 from s2f_sim.kernels.packing import pack_rows
+from s2f_sim.kernels.sharing import address_of
 from s2f_sim.layout import choose_layout
 from s2f_sim.synapses import Synapse, prepare
 from s2f_sim.workers import Workers
@@ -172,8 +173,11 @@ def measure(layer: Layer, kind: np.dtype[Any], mean: float, repeats: int, roof: 
     assert fan_out is not None
     reached = fan_out(node, source, [weight, bias])
     accumulations = int(counts.reshape(-1, layer.inputs).sum(1, dtype=np.int64) @ reached)
-    run: Callable[[], object] = lambda: synapse.accumulate(counts, fired, workers)  # noqa: E731
-    seconds = min(times_in_turns({"run": run}, repeats)["run"])
+    workers.recording = []
+    synapse.accumulate(counts, fired, workers)
+    (call,), workers.recording = workers.recording, None
+    calls = np.array([[call.function, address_of(call.frame), call.shared]], np.int64)
+    seconds = min(times_in_turns({"run": lambda: workers.replay(calls)}, repeats)["run"])
     rate = accumulations / seconds / 1e9
     together = f" x{layout.together}" if layout.together > 1 else ""
     return Speed(
