@@ -4,9 +4,9 @@
 
 Every layer is run as the engine runs it for a stream of images, see ``s2f_sim/recording.py``, lists
 of spikes, sums, firing and counting included, and checked against its dense definition before it is
-timed. An accumulation counts when it is really
-asked for: padded lanes and the border do not. ``share`` compares with a measured roofline: the
-rate at which one long list of events adds rows that lie in the innermost cache.
+timed. An accumulation counts when it is really asked for: padded lanes and the border do not.
+``share`` compares with a measured roofline: the rate at which one long list of events adds rows
+that lie in the innermost cache.
 """
 
 import argparse
@@ -23,9 +23,9 @@ from paired import times_in_turns
 from s2f_deploy.ir.graph import DType, Node, TensorType, attributes
 from s2f_deploy.ops import OPS
 from s2f_sim.kernels.add_rows import add_rows
+from s2f_sim.kernels.aligned import address_of
 from s2f_sim.kernels.finish import OVERHANG, Finish, only_sums, patterns_of
 from s2f_sim.kernels.packing import pack_rows
-from s2f_sim.kernels.sharing import address_of
 from s2f_sim.layout import choose_layout
 from s2f_sim.synapses import Synapse, prepare
 from s2f_sim.workers import Workers

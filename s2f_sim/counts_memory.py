@@ -9,10 +9,10 @@ from s2f_deploy.ir.graph import Node
 from s2f_sim.engine import Walk
 from s2f_sim.events import EventsEngine
 from s2f_sim.finishing import Finishing, Places
-from s2f_sim.kernels.sharing import address_of
+from s2f_sim.kernels.aligned import address_of, aligned_bytes, whole_lines
 from s2f_sim.kernels.spike_counting import sum_rows
 
-_LINE_BYTES, _SPIKE_BYTES = 64, 4
+_SPIKE_BYTES = 4
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -60,7 +60,7 @@ class CountsMemory:
             if finishing is not None and step.neuron is not None:
                 length, shape = finishing.sizes(timesteps)
                 found.append((step, step.neuron, finishing, (end, end + length), shape))
-                end = _whole_lines(end + length)
+                end = whole_lines(end + length)
         self._first_spike = end
         self.populations, rows = [], [0]
         for step, neuron, finishing, counts, shape in found:
@@ -80,10 +80,8 @@ class CountsMemory:
         self._shown = [(one.shape, address_of(one) - begin, one.strides) for one in shown]
 
     def new(self) -> NDArray[np.uint8]:
-        """Room for one sample's, whole lines of the cache."""
-        memory = np.empty(self.nbytes + _LINE_BYTES, np.uint8)
-        begin = -address_of(memory) % _LINE_BYTES
-        return memory[begin : begin + self.nbytes]
+        """Room for one sample's."""
+        return aligned_bytes(self.nbytes)
 
     def show(self, memory: NDArray[np.uint8], walk: Walk) -> None:
         """Let a walk have counts and spikes where they will be."""
@@ -102,7 +100,3 @@ class CountsMemory:
             end = begin + one.shape[0] * one.shape[1]
             walk.sums[one.neuron.name] = sums[begin:end]
             begin = end
-
-
-def _whole_lines(nbytes: int) -> int:
-    return -(-nbytes // _LINE_BYTES) * _LINE_BYTES

@@ -20,7 +20,7 @@ from s2f_sim.counts_memory import CountsMemory
 from s2f_sim.engine import Walk
 from s2f_sim.events import EventsEngine
 from s2f_sim.fusion import Step
-from s2f_sim.kernels.sharing import address_of
+from s2f_sim.kernels.aligned import address_of
 from s2f_sim.workers import Call
 
 # Until threads know which layers pay, and kernels what room they need.

@@ -5,9 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from s2f_sim.kernels.aligned import aligned_zeros
-
-_LINE_BYTES = 64
+from s2f_sim.kernels.aligned import aligned_bytes, whole_lines
 
 Arrays = Any
 """A tuple of arrays; how many there are is between a layer and its kernel."""
@@ -23,7 +21,7 @@ class Room:
     def __init__(self, *arrays: tuple[int, DTypeLike]) -> None:
         # Whole cache lines: what one thread writes, no other waits for.
         self._arrays = [
-            (np.dtype(kind), -(-elements * np.dtype(kind).itemsize // _LINE_BYTES) * _LINE_BYTES)
+            (np.dtype(kind), whole_lines(elements * np.dtype(kind).itemsize))
             for elements, kind in arrays
         ]
         self.nbytes = sum(nbytes for _, nbytes in self._arrays)
@@ -51,7 +49,7 @@ class Rooms:
     def __init__(self, members: int) -> None:
         self._members = members
         self._known: dict[Room, Arrays] = {}
-        self.memory = aligned_zeros((0,), np.uint8)
+        self.memory = aligned_bytes(0)
 
     def of(self, room: Room) -> Arrays:
         """Its arrays; those of a room before lie in the same memory."""
@@ -59,7 +57,7 @@ class Rooms:
         if found is None:
             needed = self._members * room.nbytes
             if needed > self.memory.size:
-                self.memory = aligned_zeros((needed,), np.uint8)
+                self.memory = aligned_bytes(needed)
                 self._known.clear()
             found = self._known[room] = room.arrays(self.memory, self._members)
         return found

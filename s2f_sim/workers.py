@@ -1,8 +1,9 @@
 """Threads that share one layer's output rows."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from queue import SimpleQueue
 from threading import Lock, RLock, Thread
@@ -12,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from s2f_sim.kernels.aligned import address_of
 from s2f_sim.kernels.sharing import (
     NOBODY,
     Share,
-    address_of,
     alone,
     board,
     failed,
@@ -38,7 +39,8 @@ WORTHWHILE_NS = 40_000
 # Of some tens of nanoseconds: a thread stays awake for a millisecond, as a processor of a virtual
 # machine that has gone to sleep takes long to wake.
 _LOOKS = 20_000
-_FAILED = "a kernel failed; this is an error of the simulator"
+# Beginning threads takes some hundred microseconds.
+_WORTH_A_POOL_NS = 1_000_000
 
 
 class Pace:
@@ -74,7 +76,6 @@ class _Helpers:
     def __init__(self, size: int) -> None:
         self.busy = Lock()
         self.board = board(1 + size)
-        self.address = address_of(self.board)
         self._asleep = [False] * size
         self._wake: list[SimpleQueue[None]] = [SimpleQueue() for _ in range(size)]
         for number in range(size):
@@ -138,64 +139,50 @@ class Workers:
             room: what every member works in.
         """
         with self.lock:
-            arrays = self._rooms.of(room)
+            ask, pieces = partial(work, self._rooms.of(room)), self._pieces(rows, pace)
             if self.recording is not None:
-                self._write_down(rows, partial(work, arrays), pace)
-            if self.threads == 1:
-                work(arrays, alone(rows))
-                return
-            begin, shared = perf_counter_ns(), rows > 1 and pace.ns >= WORTHWHILE_NS
-            if shared:
-                self._share(rows, partial(work, arrays), pace)
+                self._write_down(rows, pieces, ask)
+            begin = perf_counter_ns()
+            if pieces > 1:
+                with self._helped() as cells:
+                    here = cells is self._own_board
+                    ask(alone(rows) if here else Share(address_of(cells), pieces, NOBODY, 0, rows))
             else:
-                work(arrays, alone(rows))
-            pace.ns = (perf_counter_ns() - begin) * (_GAIN if shared else 1)
+                ask(alone(rows))
+            pace.ns = (perf_counter_ns() - begin) * (_GAIN if pieces > 1 else 1)
 
     def _pieces(self, rows: int, pace: Pace) -> int:
+        """Into which rows are cut; one if sharing them does not pay."""
+        if self.threads == 1 or pace.ns < WORTHWHILE_NS:
+            return 1
         each = PIECES_OF_LONG_LAYERS if pace.ns >= LONG_NS else 1
         return min(rows, each * self.threads, max(2, int(pace.ns / _SHORTEST_PIECE_NS)))
 
-    def _share(self, rows: int, ask: Callable[[Share], None], pace: Pace) -> None:
-        helpers = _helpers(self.threads - 1)
-        if not helpers.busy.acquire(blocking=False):
-            # They help another simulator.
-            ask(alone(rows))
+    @contextmanager
+    def _helped(self) -> Iterator[NDArray[np.int64]]:
+        """The board that helpers look at; one of our own if they help another simulator."""
+        helpers = _helpers(self.threads - 1) if self.threads > 1 else None
+        if helpers is None or not helpers.busy.acquire(blocking=False):
+            yield self._own_board
+            _check(self._own_board)
             return
         try:
             helpers.wake()
-            pieces = self._pieces(rows, pace)
-            ask(Share(helpers.address, pieces, NOBODY, 0, rows))
-            if failed(helpers.board):
-                raise RuntimeError(_FAILED)
+            yield helpers.board
+            _check(helpers.board)
         finally:
             helpers.busy.release()
 
-    def _write_down(self, rows: int, ask: Callable[[Share], None], pace: Pace) -> None:
+    def _write_down(self, rows: int, pieces: int, ask: Callable[[Share], None]) -> None:
         assert self.recording is not None
-        found = written_down(ask, rows)
+        found = written_down(ask, rows, pieces)
         if found is not None:
-            shared = self.threads > 1 and rows > 1 and pace.ns >= WORTHWHILE_NS
-            function, frame = found
-            frame[-len(Share._fields) + 1] = self._pieces(rows, pace) if shared else 1
-            self.recording.append(Call(function, frame, shared, self._rooms.memory))
+            self.recording.append(Call(*found, pieces > 1, self._rooms.memory))
 
     def replay(self, calls: NDArray[np.int64]) -> None:
         """Call kernels that were recorded, see `kernels.sharing.replay`."""
-        helpers = _helpers(self.threads - 1) if self.threads > 1 else None
-        if helpers is None or not helpers.busy.acquire(blocking=False):
-            self._replay_at(self._own_board, calls)
-            return
-        try:
-            helpers.wake()
-            self._replay_at(helpers.board, calls)
-        finally:
-            helpers.busy.release()
-
-    @staticmethod
-    def _replay_at(cells: NDArray[np.int64], calls: NDArray[np.int64]) -> None:
-        replay(cells, calls)
-        if failed(cells):
-            raise RuntimeError(_FAILED)
+        with self._helped() as cells:
+            replay(cells, calls)
 
     def over_ranges(self, rows: int, work: Callable[[int, int], None], pace: Pace) -> None:
         """Call ``work(first, last)``, which is more than a kernel, for each thread's part of rows.
@@ -219,5 +206,6 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-# Beginning threads takes some hundred microseconds.
-_WORTH_A_POOL_NS = 1_000_000
+def _check(cells: NDArray[np.int64]) -> None:
+    if failed(cells):
+        raise RuntimeError("a kernel failed; this is an error of the simulator")

@@ -14,6 +14,7 @@ from llvmlite import ir
 from numba import types
 from numpy.typing import NDArray
 
+from s2f_sim.kernels.aligned import address_of
 from s2f_sim.kernels.kernel import kernel, vector_ir
 from s2f_sim.kernels.lanes import I64, members, pointers
 from s2f_sim.kernels.sharing_ir import (
@@ -70,12 +71,6 @@ def board(size: int) -> NDArray[np.int64]:
     cells = np.zeros(INSIDE + size * LINE, np.int64)
     cells[SIZE] = len(cells)
     return cells
-
-
-def address_of(array: NDArray[Any]) -> int:
-    """Of its first element."""
-    address: int = array.__array_interface__["data"][0]
-    return address
 
 
 def alone(last: int, first: int = 0) -> Share:
@@ -224,7 +219,9 @@ def serve(cells: NDArray[Any], member: int, looks: int) -> None:
         idle = idle + 1 if seen == before else 0
 
 
-def written_down(ask: Callable[[Share], None], rows: int) -> tuple[int, NDArray[np.int64]] | None:
+def written_down(
+    ask: Callable[[Share], None], rows: int, pieces: int
+) -> tuple[int, NDArray[np.int64]] | None:
     """The address of what does a kernel's pieces, and its frame, for `replay`.
 
     The frame ends with the cells of the kernel's `Share`; all that it points to has to be kept.
@@ -232,9 +229,10 @@ def written_down(ask: Callable[[Share], None], rows: int) -> tuple[int, NDArray[
     Args:
         ask: calls one kernel with a share.
         rows: of the share.
+        pieces: into which they are cut.
     """
     cells = np.zeros(INSIDE + LONGEST_FRAME, np.int64)
-    ask(Share(address_of(cells), 1, RECORDER, 0, rows))
+    ask(Share(address_of(cells), pieces, RECORDER, 0, rows))
     length = int(cells[FRAME_BYTES]) // cells.itemsize
     assert length <= LONGEST_FRAME
     return (int(cells[FUNCTION]), cells[INSIDE : INSIDE + length].copy()) if length else None

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from s2f_sim.kernels.kernel import kernel
@@ -26,7 +27,6 @@ def count_spikes(flat: NDArray[Any], channels: int, spikes: NDArray[Any]) -> Non
             spikes[level, position] = reached
 
 
-@kernel
 def sum_spikes(spikes: NDArray[Any], sums: NDArray[Any]) -> None:
     """Write how many spikes there are in each timestep.
 
@@ -34,11 +34,8 @@ def sum_spikes(spikes: NDArray[Any], sums: NDArray[Any]) -> None:
         spikes: int32[K, P].
         sums: out, int64 for at least K timesteps.
     """
-    for timestep in range(spikes.shape[0]):
-        arrived = 0
-        for position in range(spikes.shape[1]):
-            arrived += int(spikes[timestep, position])
-        sums[timestep] = arrived
+    timesteps, positions = spikes.shape
+    sum_rows(spikes.reshape(-1), positions * np.arange(timesteps + 1), sums[:timesteps])
 
 
 @kernel
