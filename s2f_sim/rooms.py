@@ -11,6 +11,15 @@ Arrays = Any
 """A tuple of arrays; how many there are is between a layer and its kernel."""
 
 
+APART = 1 << 14
+"""Bytes between what two members work in.
+
+A processor fetches ahead where a thread runs through memory, by some kilobytes. If what it fetches
+beyond the end belongs to another thread, lines go back and forth between their caches: on cores
+that share none, two threads were hardly faster than one.
+"""
+
+
 class Room:
     """Some arrays, for every member of a share its own; whatever is in them when a kernel begins.
 
@@ -19,15 +28,14 @@ class Room:
     """
 
     def __init__(self, *arrays: tuple[int, DTypeLike]) -> None:
-        # Whole cache lines: what one thread writes, no other waits for.
         self._arrays = [
-            (np.dtype(kind), whole_lines(elements * np.dtype(kind).itemsize))
+            (np.dtype(kind), whole_lines(elements * np.dtype(kind).itemsize) + APART)
             for elements, kind in arrays
         ]
         self.nbytes = sum(nbytes for _, nbytes in self._arrays)
 
     def arrays(self, memory: NDArray[np.uint8], members: int) -> Arrays:
-        """Views T[members, elements or a few more]."""
+        """Views T[members, elements or more]."""
         views, at = [], 0
         for kind, nbytes in self._arrays:
             end = at + members * nbytes

@@ -61,7 +61,7 @@ def accumulate_rows(
         left = share.last - start
         positions = tile_positions if tile_positions < left else left
         list_row(flat, start * channels, positions, channels, index, 0, first, 0)
-        clear(tile)
+        clear(tile, positions * outputs + OVERHANG)
         for block in range(blocks.shape[0]):
             output, shape = blocks[block, 0], blocks[block, 1]
             base, pitch, silence = blocks[block, 2], blocks[block, 3], blocks[block, 4]
@@ -140,7 +140,7 @@ def accumulate_convolution(
         for first_column in range(0, columns, tile_columns):
             last_column = first_column + tile_columns
             last_column = last_column if last_column < columns else columns
-            clear(tile)
+            clear(tile, (last_column - first_column + together) * outputs + OVERHANG)
             for block in range(blocks.shape[0]):
                 output, shape = blocks[block, 0], blocks[block, 1]
                 base, pitch, silence = blocks[block, 2], blocks[block, 3], blocks[block, 4]

@@ -153,7 +153,8 @@ def hold_values(
     index, first = index[share.member], first[share.member]
     first_channel, last_channel = share.first, share.last
     pitch = held.size // channels
-    clear(held[first_channel * pitch : last_channel * pitch])
+    own = held[first_channel * pitch : last_channel * pitch]
+    clear(own, own.size)
     outputs = values.size // tokens
     value_of, held_of = value_of[first_channel:], held_of[first_channel:]
     for token in range(tokens):
@@ -202,7 +203,7 @@ def read_values(
     for start in range(share.first, share.last, tile_positions):
         left = share.last - start
         positions = tile_positions if tile_positions < left else left
-        clear(tile)
+        clear(tile, positions * outputs + LANES)
         for k in range(positions):
             list_row(queries, (start + k) * channels, 1, channels, index, 0, first, 0)
             _scatter(index, 0, first[1], held, 0, held_of, tile, k * outputs, value_of, width)

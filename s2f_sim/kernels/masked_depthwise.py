@@ -252,8 +252,8 @@ def accumulate_masked(
     masks, listed = room.masks[share.member], room.listed[share.member]
     found, passes = room.found[share.member], room.passes[share.member]
     sums, tile = room.sums[share.member], room.tile[share.member]
-    clear(masks)
-    clear(sums)
+    clear(masks, ring * windows * bits * columns)
+    clear(sums, -(-outputs // BLOCK) * BLOCK * lanes)
     masked = 0
     for oy in range(share.first, share.last):
         top = oy * stride - padding[0]

@@ -13,6 +13,8 @@ CALLS, FUNCTION, FRAME, SIZE = range(4)
 TAKEN, FAILED, INSIDE = LINE, 2 * LINE, 3 * LINE
 FRAME_BYTES, LONGEST_FRAME = TAKEN, 512
 _PAUSE = "llvm.x86.sse2.pause"
+# One cell counts pieces that were taken: from the start in its lower half, from the end above.
+_HALF = 32
 _Void = ir.VoidType()
 BYTES = ir.IntType(8).as_pointer()
 # What a board points at: does pieces of a frame's rows, as one member, until none is left.
@@ -46,7 +48,11 @@ def _until(builder: Any, condition: Callable[[], Any]) -> None:
 
 
 def pieces_of(builder: Any, frame_kind: Any) -> Any:
-    """Define the function that calls a kernel for pieces of the rows in a frame."""
+    """Define the function that calls a kernel for pieces of the rows in a frame.
+
+    Even members begin with the first piece, odd ones with the last: two threads then work on the
+    same places of an image in one layer after the other, and find what they wrote in their caches.
+    """
     called = builder.function
     function = ir.Function(builder.module, SHARED, f"{called.name}.pieces")
     function.linkage = "internal"
@@ -62,11 +68,18 @@ def pieces_of(builder: Any, frame_kind: Any) -> Any:
     *others, pieces, _, first, last = held
     rows = inside.sub(last, first)
     head, work, done = (function.append_basic_block(name) for name in ("take", "work", "done"))
+    odd = inside.trunc(member, ir.IntType(1))
+    one = inside.select(odd, I64(1 << _HALF), I64(1))
     inside.branch(head)
     inside.position_at_end(head)
-    piece = inside.atomic_rmw("add", inside.gep(cells, [I64(TAKEN)]), I64(1), "monotonic")
-    inside.cbranch(inside.icmp_signed("<", piece, pieces), work, done)
+    taken = inside.atomic_rmw("add", inside.gep(cells, [I64(TAKEN)]), one, "monotonic")
+    from_end = inside.lshr(taken, I64(_HALF))
+    from_start = inside.and_(taken, I64((1 << _HALF) - 1))
+    left = inside.sub(pieces, from_start)
+    inside.cbranch(inside.icmp_signed("<", from_end, left), work, done)
     inside.position_at_end(work)
+    last_one = inside.sub(inside.sub(pieces, I64(1)), from_end)
+    piece = inside.select(odd, last_one, from_start)
     ends = [
         inside.add(first, inside.sdiv(inside.mul(rows, number), pieces))
         for number in (piece, inside.add(piece, I64(1)))

@@ -13,7 +13,7 @@ from s2f_deploy.ir.graph import Graph
 from s2f_sim import Simulator
 from s2f_sim.events import EventsEngine
 from s2f_sim.recording import WALKS_BEFORE, Recorder, Recorders
-from s2f_sim.rooms import NO_ROOM, Room, Rooms
+from s2f_sim.rooms import APART, NO_ROOM, Room, Rooms
 from s2f_sim.run import Run
 
 Images = NDArray[np.float32]
@@ -173,13 +173,13 @@ def test_an_interrupted_recording_is_begun_again(
 
 def test_rooms_lie_in_one_place() -> None:
     rooms = Rooms(2)
-    small, large = Room((3, np.int64), (70, np.uint8)), Room((1000, np.float32))
+    small, large = Room((3, np.int64), (70, np.uint8)), Room((100_000, np.float32))
     first, second = rooms.of(small)
-    assert (first.shape, second.shape) == ((2, 8), (2, 128))
+    assert (first.shape, second.shape) == ((2, 8 + APART // 8), (2, 128 + APART))
     assert not np.shares_memory(first, second)
     assert first.ctypes.data % 64 == second.ctypes.data % 64 == 0
     (wide,) = rooms.of(large)
-    assert (wide.shape, wide.dtype) == ((2, 1008), np.float32)
+    assert (wide.shape, wide.dtype) == ((2, 100_000 + APART // 4), np.float32)
     # There was too little before.
     assert not np.shares_memory(wide, first)
     assert np.shares_memory(wide, rooms.of(small)[0])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from s2f_sim.kernels.kernel import kernel
 from s2f_sim.kernels.sharing import NOBODY, Share, alone, share_rows
 from s2f_sim.rooms import Arrays
-from s2f_sim.workers import WORTHWHILE_NS, Pace, Workers
+from s2f_sim.workers import LONG_NS, WORTHWHILE_NS, Pace, Workers
 
 compiled = pytest.mark.skipif(
     bool(config.DISABLE_JIT),  # type: ignore[attr-defined]
@@ -56,9 +56,11 @@ def test_a_thread_helps() -> None:
     until = monotonic() + 30
     while seen != {0, 1} and monotonic() < until:
         times, member, work = marked(12, 20_000)
-        workers.over_rows(12, work, Pace(WORTHWHILE_NS))
+        workers.over_rows(12, work, Pace(LONG_NS))
         assert (times[:, 0] == 1).all()
         seen |= set(member.tolist())
+        # The same places of an image, in one layer after the other.
+        assert (np.diff(member) >= 0).all()
     assert seen == {0, 1}
 
 
