@@ -27,6 +27,7 @@ from s2f_sim.kernels.sharing_ir import (
     INSIDE,
     LINE,
     LONGEST_FRAME,
+    MORE,
     SHARED,
     SIZE,
     TAKEN,
@@ -65,8 +66,8 @@ def board(size: int) -> NDArray[np.int64]:
     """Where ``size`` members meet, int64.
 
     An odd number of calls says that a kernel is being shared; then come the addresses of what does
-    its pieces and of its frame, how many cells there are, pieces taken, failures, and for each
-    member whether it is inside.
+    its pieces and of its frame, how many cells there are, whether more calls will follow, pieces
+    taken, failures, and for each member whether it is inside.
     """
     cells = np.zeros(INSIDE + size * LINE, np.int64)
     cells[SIZE] = len(cells)
@@ -170,6 +171,21 @@ def join_loop(cells: NDArray[np.int64], member: int, seen: int) -> int:
     return seen
 
 
+def _expects_intrinsic(_: Any, cells: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        (cells,) = pointers(context, builder, signature, args)
+        opened = builder.trunc(read(builder, cells, I64(CALLS)), ir.IntType(1))
+        more = builder.icmp_signed("!=", read(builder, cells, I64(MORE)), I64(0))
+        return builder.or_(opened, more)
+
+    return types.boolean(cells), codegen
+
+
+def expects_loop(cells: NDArray[np.int64]) -> bool:
+    """Plain twin: whether a kernel is at work at a board, or will be as soon as another is done."""
+    return bool(cells[CALLS] % 2 or cells[MORE])
+
+
 def _call_intrinsic(_: Any, cells: Any, function: Any, frame: Any, shared: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         cells, function, frame, shared = pointers(context, builder, signature, args)
@@ -201,11 +217,14 @@ def call_loop(cells: NDArray[np.int64], function: int, frame: int, shared: int) 
 _call = vector_ir(_call_intrinsic, twin=call_loop)
 share_rows = vector_ir(_share_intrinsic, twin=share_loop)
 _join = vector_ir(_join_intrinsic, twin=join_loop)
+_expects = vector_ir(_expects_intrinsic, twin=expects_loop)
 
 
 @kernel
 def serve(cells: NDArray[Any], member: int, looks: int) -> None:
     """Do pieces of whatever is shared at a board, until nothing has come for a while.
+
+    While kernels are at work nobody leaves, how long ever one of their pieces may take another.
 
     Args:
         cells: see `board`.
@@ -216,7 +235,7 @@ def serve(cells: NDArray[Any], member: int, looks: int) -> None:
     while idle < looks:
         before = seen
         seen = _join(cells, member, before)
-        idle = idle + 1 if seen == before else 0
+        idle = idle + 1 if seen == before and not _expects(cells) else 0
 
 
 def written_down(
@@ -246,5 +265,7 @@ def replay(cells: NDArray[Any], calls: NDArray[Any]) -> None:
         cells: see `board`.
         calls: int64[N, 3]: addresses of function and frame, and whether others may help.
     """
+    cells[MORE] = 1
     for at in range(calls.shape[0]):
         _call(cells, calls[at, 0], calls[at, 1], calls[at, 2])
+    cells[MORE] = 0

@@ -9,7 +9,7 @@ from s2f_sim.kernels.lanes import I64, declared, loop
 
 LINE = 8
 """Cells of a line of the cache; what different threads write is kept apart."""
-CALLS, FUNCTION, FRAME, SIZE = range(4)
+CALLS, FUNCTION, FRAME, SIZE, MORE = range(5)
 TAKEN, FAILED, INSIDE = LINE, 2 * LINE, 3 * LINE
 FRAME_BYTES, LONGEST_FRAME = TAKEN, 512
 _PAUSE = "llvm.x86.sse2.pause"

@@ -10,8 +10,19 @@ import pytest
 from numba import config
 from numpy.typing import NDArray
 
+from s2f_sim.kernels.aligned import address_of
 from s2f_sim.kernels.kernel import kernel
-from s2f_sim.kernels.sharing import NOBODY, Share, alone, share_rows
+from s2f_sim.kernels.sharing import (
+    NOBODY,
+    Share,
+    alone,
+    board,
+    replay,
+    serve,
+    share_rows,
+    written_down,
+)
+from s2f_sim.kernels.sharing_ir import MORE
 from s2f_sim.rooms import Arrays
 from s2f_sim.workers import LONG_NS, WORTHWHILE_NS, Pace, Workers
 
@@ -62,6 +73,38 @@ def test_a_thread_helps() -> None:
         # The same places of an image, in one layer after the other.
         assert (np.diff(member) >= 0).all()
     assert seen == {0, 1}
+
+
+@compiled
+def test_who_helps_stays_until_all_calls_are_made() -> None:
+    cells = board(2)
+    cells[MORE] = 1
+    helper = threading.Thread(target=serve, args=(cells, 1, 10), daemon=True)
+    helper.start()
+    helper.join(0.2)
+    assert helper.is_alive()
+    cells[MORE] = 0
+    helper.join(10)
+    assert not helper.is_alive()
+
+
+@kernel
+def note_more(cells: NDArray[Any], found: NDArray[Any], share: Share) -> None:
+    """Whether calls will follow."""
+    if share_rows(share):
+        return
+    found[share.first : share.last] = cells[MORE]
+
+
+@compiled
+def test_calls_that_are_made_again_keep_others_awake() -> None:
+    cells, found = board(2), np.full(3, 99)
+    written = written_down(lambda share: note_more(cells, found, share), 3, 2)
+    assert written is not None
+    function, frame = written
+    replay(cells, np.array([[function, address_of(frame), shared] for shared in (1, 0)]))
+    assert found.tolist() == [1, 1, 1]
+    assert cells[MORE] == 0
 
 
 def test_small_work_stays_in_one_thread() -> None:
