@@ -70,7 +70,7 @@ class Call(NamedTuple):
     memory: NDArray[np.uint8]
 
 
-class _Helpers:
+class Helpers:
     """Threads that look at a board: awake for a while after each kernel, then asleep."""
 
     def __init__(self, size: int) -> None:
@@ -84,26 +84,27 @@ class _Helpers:
     def _serve(self, number: int) -> None:
         while True:
             serve(self.board, 1 + number, _LOOKS)
-            # What is shared just now, others do.
             self._asleep[number] = True
-            self._wake[number].get()
+            # Whoever began before that was said has woken nobody.
+            if not self.busy.locked():
+                self._wake[number].get()
+            self._asleep[number] = False
 
     def wake(self) -> None:
         """Those who sleep; nobody waits for them."""
-        if any(self._asleep):
-            for number, asleep in enumerate(self._asleep):
-                if asleep:
-                    self._asleep[number] = False
-                    self._wake[number].put(None)
+        for number, asleep in enumerate(self._asleep):
+            if asleep:
+                self._asleep[number] = False
+                self._wake[number].put(None)
 
 
-_SETS: dict[int, _Helpers] = {}
+_SETS: dict[int, Helpers] = {}
 
 
-def _helpers(size: int) -> _Helpers:
+def _helpers(size: int) -> Helpers:
     """One set of threads for all simulators of a process."""
     if size not in _SETS:
-        _SETS[size] = _Helpers(size)
+        _SETS[size] = Helpers(size)
     return _SETS[size]
 
 

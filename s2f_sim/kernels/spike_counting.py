@@ -49,8 +49,8 @@ def sum_rows(spikes: NDArray[Any], begins: NDArray[Any], sums: NDArray[Any]) -> 
     """
     for row in range(sums.size):
         arrived = 0
-        for at in range(begins[row], begins[row + 1]):
-            arrived += int(spikes[at])
+        for count in spikes[begins[row] : begins[row + 1]]:
+            arrived += int(count)
         sums[row] = arrived
 
 

@@ -24,7 +24,7 @@ from s2f_sim.kernels.sharing import (
 )
 from s2f_sim.kernels.sharing_ir import MORE
 from s2f_sim.rooms import Arrays
-from s2f_sim.workers import LONG_NS, WORTHWHILE_NS, Pace, Workers
+from s2f_sim.workers import LONG_NS, WORTHWHILE_NS, Helpers, Pace, Workers
 
 compiled = pytest.mark.skipif(
     bool(config.DISABLE_JIT),  # type: ignore[attr-defined]
@@ -105,6 +105,23 @@ def test_calls_that_are_made_again_keep_others_awake() -> None:
     replay(cells, np.array([[function, address_of(frame), shared] for shared in (1, 0)]))
     assert found.tolist() == [1, 1, 1]
     assert cells[MORE] == 0
+
+
+def test_nobody_falls_asleep_while_kernels_are_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    served = threading.Semaphore(0)
+    monkeypatch.setattr("s2f_sim.workers.serve", lambda *_: served.release())
+    helpers = Helpers(1)
+    assert served.acquire(timeout=10)
+    with helpers.busy:
+        # Whether it slept or was about to.
+        helpers.wake()
+        for _ in range(5):
+            assert served.acquire(timeout=10)
+    # It sleeps: nothing comes any more.
+    while served.acquire(timeout=0.2):
+        pass
+    helpers.wake()
+    assert served.acquire(timeout=10)
 
 
 def test_small_work_stays_in_one_thread() -> None:
