@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from s2f_deploy.ir.graph import WIRING, Graph, Node
 from s2f_deploy.ops import OPS
 from s2f_deploy.ops.bilinear_upsample import additions
@@ -10,7 +13,7 @@ from s2f_deploy.ops.max_pool import comparisons
 from s2f_deploy.passes.to_events import feeds_neuron, is_encoding
 from s2f_sim.run import Kind, LayerCounts
 from s2f_sim.trains import Source
-from s2f_sim.work import FanOut, LayerWork, Work
+from s2f_sim.work import FanOut, LayerWork, Mapped, Work
 
 
 class Counter:
@@ -22,6 +25,11 @@ class Counter:
         self._seen: set[str] = set()
         layers = [layer for node in graph.nodes if (layer := self._layer(node)) is not None]
         self._fan_out = FanOut(layers)
+
+    @property
+    def mapped(self) -> Sequence[Mapped]:
+        """Layers in which the synapses that a spike reaches depend on its position."""
+        return self._fan_out.mapped
 
     def work(self, timesteps: int) -> Work:
         """Nothing yet.
@@ -78,7 +86,7 @@ class Counter:
         reached = fan_out(node, read, self._graph.arrays(node))
         inputs = read.steps * read.channels * read.positions
         constant = self._constant(node, "synapse")._replace(inputs=inputs)
-        return LayerWork(constant, (Source.of(self._nodes[node.inputs[0]], reached),))
+        return LayerWork(constant, (self._source(self._nodes[node.inputs[0]], reached),))
 
     def _kind(self, node: Node) -> Kind:
         """What a layer that multiplies does it for."""
@@ -108,8 +116,17 @@ class Counter:
         inputs = sum(e.output.channels * e.output.positions for e, _ in events)
         return LayerWork(
             constant._replace(inputs=inputs),
-            tuple(Source.of(e, n) for e, n in events),
+            tuple(self._source(e, n) for e, n in events),
         )
+
+    def _source(self, node: Node, reached: int | NDArray[np.int64]) -> Source:
+        """A population itself, where another shape shows the spikes of its positions."""
+        while node.op == "reshape":
+            shown = self._nodes[node.inputs[0]]
+            if shown.output.positions != node.output.positions:
+                break
+            node = shown
+        return Source.of(node, reached)
 
     def _product(self, node: Node) -> LayerWork:
         """Every spike adds a row of the held membranes."""

@@ -1,5 +1,6 @@
 """One piece of memory for the counts and spikes of a whole network: only its address changes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +11,15 @@ from s2f_sim.engine import Walk
 from s2f_sim.events import EventsEngine
 from s2f_sim.finishing import Finishing, Places
 from s2f_sim.kernels.aligned import address_of, aligned_bytes, whole_lines
-from s2f_sim.kernels.spike_counting import sum_rows
+from s2f_sim.kernels.sharing import Share
+from s2f_sim.kernels.spike_counting import add_up
+from s2f_sim.rooms import Arrays
+from s2f_sim.work import Mapped
+from s2f_sim.workers import Pace
 
 _SPIKE_BYTES = 4
+# Into which trains are dealt before threads share them.
+_PIECES = 12
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -51,9 +58,10 @@ class CountsMemory:
     Args:
         engine: of the network.
         timesteps: K.
+        mapped: layers of the network, see `work.FanOut`.
     """
 
-    def __init__(self, engine: EventsEngine, timesteps: int) -> None:
+    def __init__(self, engine: EventsEngine, timesteps: int, mapped: Sequence[Mapped]) -> None:
         found, end = [], 0
         for step in engine.steps:
             finishing = engine.finishing.get(step.node.name)
@@ -71,7 +79,7 @@ class CountsMemory:
             for _ in range(shape[0] * shape[1]):
                 rows.append(rows[-1] + shape[2])
         self.nbytes = self._first_spike + rows[-1] * _SPIKE_BYTES
-        self._rows = np.array(rows, np.int64)
+        self._adding = _Adding(engine, self.populations, rows, mapped)
         # How callers see counts: shape, first byte, bytes between elements.
         whole = np.empty(self.nbytes, np.uint8)
         shown = [engine.to_array(one.neuron, one.fired(whole)) for one in self.populations]
@@ -93,10 +101,63 @@ class CountsMemory:
 
     def add_up(self, memory: NDArray[np.uint8], walk: Walk) -> None:
         """Let a walk know how many spikes there are in each timestep."""
-        sums = np.empty(len(self._rows) - 1, np.int64)
-        sum_rows(memory[self._first_spike :].view(np.int32), self._rows, sums)
-        begin = 0
-        for one in self.populations:
-            end = begin + one.shape[0] * one.shape[1]
-            walk.sums[one.neuron.name] = sums[begin:end]
-            begin = end
+        self._adding.add_up(memory[self._first_spike :].view(np.int32), walk)
+
+
+class _Adding:
+    """Adds up the spikes of all populations, and what they reach.
+
+    Args:
+        engine: whose threads share it.
+        populations: in the order of their spikes.
+        begins: first element of each of their trains, timestep by timestep, and of none.
+        mapped: layers in which it depends on the position what they reach.
+    """
+
+    def __init__(
+        self,
+        engine: EventsEngine,
+        populations: Sequence[Population],
+        begins: Sequence[int],
+        mapped: Sequence[Mapped],
+    ) -> None:
+        self._workers = engine.workers
+        rows, first = dict[str, range](), 0
+        for one in populations:
+            last = first + one.shape[0] * one.shape[1]
+            rows[one.neuron.name] = range(first, last)
+            first = last
+        trains, maps, reached = list[tuple[int, int, int]](), list[NDArray[np.int64]](), 0
+        self._layers: list[tuple[int, slice]] = []
+        self._sums: dict[str, slice] = {}
+        for number, source, synapses in mapped:
+            if source.name in rows:
+                own = slice(len(trains), len(trains) + len(rows[source.name]))
+                trains += [(begins[row], begins[row + 1], reached) for row in rows[source.name]]
+                self._layers.append((number, own))
+                self._sums[source.name] = own
+                maps.append(synapses)
+                reached += len(synapses)
+        for name in rows.keys() - self._sums.keys():
+            self._sums[name] = slice(len(trains), len(trains) + len(rows[name]))
+            trains += [(begins[row], begins[row + 1], -1) for row in rows[name]]
+        table = np.array(trains, np.int64).reshape(-1, 3)
+        # Dealt out: every piece of the rows takes about as long.
+        longest = np.argsort(table[:, 0] - table[:, 1], kind="stable")
+        dealt = np.concatenate([longest[start::_PIECES] for start in range(_PIECES)])
+        self._trains, self._place = table[dealt], np.argsort(dealt)
+        self._reached = np.concatenate(maps) if maps else table[0, :0]
+        self._pace = Pace(float(table[:, 1].sum() - table[:, 0].sum()))
+
+    def add_up(self, spikes: NDArray[np.int32], walk: Walk) -> None:
+        """Let a walk know what they sum up to."""
+        totals = np.empty((len(self._trains), 2), np.int64)
+
+        def work(_: Arrays, share: Share) -> None:
+            add_up(spikes, self._trains, self._reached, totals, share)
+
+        self._workers.over_rows(len(totals), work, self._pace)
+        totals = totals[self._place]
+        walk.reached = {number: totals[own] for number, own in self._layers}
+        sums = totals[:, 0]
+        walk.sums = {name: sums[own] for name, own in self._sums.items()}

@@ -55,6 +55,8 @@ class Walk:
             every maximum of spikes.
         sampled: what every deformable sampling did.
         sums: int64[T * timesteps], spikes of all positions, of the neurons of which that is known.
+        reached: int64[T * timesteps, 2], spikes and accumulations of layers, by their number, that
+            depend on positions and are known.
     """
 
     def __init__(self, graph: Graph, engine: Engine, timesteps: int) -> None:
@@ -64,6 +66,7 @@ class Walk:
         self.spikes: dict[str, NDArray[Any]] = {}
         self.sampled: dict[str, SamplingWork] = {}
         self.sums: dict[str, NDArray[np.int64]] = {}
+        self.reached: dict[int, NDArray[np.int64]] = {}
 
     def run(self, image: NDArray[Any], forced: Mapping[str, NDArray[Any]]) -> None:
         """Take every step once; a value is dropped when its last reader has run.

@@ -150,13 +150,8 @@ class EventsEngine:
     def _value(self, node: Node, inputs: list[NDArray[Any]]) -> NDArray[Any]:
         """Of a node by itself."""
         match node.op:
-            case "add":
-                total: NDArray[Any] = inputs[0] + inputs[1]
-                return total
-            case "align":
-                wide = inputs[0].astype(node.output.dtype.array_type)
-                shifted: NDArray[Any] = wide << self._graph.arrays(node)[0].astype(wide.dtype)
-                return shifted
+            case "add" | "align" | "sum_pool":
+                return self._summed(node, inputs)
             case "concat" | "upsample" | "rewire" | "reshape" | "repeat":
                 return self._wired(node, inputs)
             case "digitise":
@@ -169,6 +164,22 @@ class EventsEngine:
                 return pooled(node, inputs[0])
             case _:
                 return self._defined(node, inputs)
+
+    def _summed(self, node: Node, inputs: list[NDArray[Any]]) -> NDArray[Any]:
+        """What adds or shifts membranes by itself."""
+        if node.op == "add":
+            total: NDArray[Any] = inputs[0] + inputs[1]
+            return total
+        wide = node.output.dtype.array_type
+        if node.op == "align":
+            value = inputs[0].astype(wide)
+            shifted: NDArray[Any] = value << self._graph.arrays(node)[0].astype(wide)
+            return shifted
+        if node.output.steps > 1 or not node.output.dtype.is_integer:
+            return self._dense(node, inputs)
+        # As they lie: of integers every order gives the same sum.
+        pooled_sum: NDArray[Any] = inputs[0].reshape(-1, node.output.channels).sum(0, dtype=wide)
+        return pooled_sum.reshape(*node.output.plane, -1)
 
     def _wired(self, node: Node, inputs: list[NDArray[Any]]) -> NDArray[Any]:
         """What moves elements and computes nothing."""

@@ -7,7 +7,7 @@ elsewhere each time, as callers keep them: they lie in one piece of memory, and 
 is moved by as much. Whatever is more than a kernel is done as ever.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -21,6 +21,7 @@ from s2f_sim.engine import Walk
 from s2f_sim.events import EventsEngine
 from s2f_sim.fusion import Step
 from s2f_sim.kernels.aligned import address_of
+from s2f_sim.work import Mapped
 from s2f_sim.workers import Call
 
 # Until threads know which layers pay, and kernels what room they need.
@@ -37,12 +38,15 @@ class Recorder:
         graph: at EVENT level.
         engine: of this graph; it has walked through it before.
         timesteps: K.
+        mapped: of this graph's layers, see `work.FanOut`.
     """
 
-    def __init__(self, graph: Graph, engine: EventsEngine, timesteps: int) -> None:
+    def __init__(
+        self, graph: Graph, engine: EventsEngine, timesteps: int, mapped: Sequence[Mapped]
+    ) -> None:
         self._graph, self._engine, self._timesteps = graph, engine, timesteps
         self._input = next(graph.select("input"))
-        self._memory = CountsMemory(engine, timesteps)
+        self._memory = CountsMemory(engine, timesteps, mapped)
         self._address = 0
         # Populations of which more is asked than kernels do.
         self._read = self._memory.populations
@@ -168,10 +172,11 @@ class Recorders:
     Args:
         graph: at EVENT level.
         engine: of this graph.
+        mapped: of its layers, see `work.FanOut`.
     """
 
-    def __init__(self, graph: Graph, engine: EventsEngine) -> None:
-        self._graph, self._engine = graph, engine
+    def __init__(self, graph: Graph, engine: EventsEngine, mapped: Sequence[Mapped]) -> None:
+        self._graph, self._engine, self._mapped = graph, engine, mapped
         self._walks: dict[int, int] = {}
         self.recorded: dict[int, Recorder] = {}
         outputs = [step.membrane.output for step in engine.steps if step.membrane is not None]
@@ -195,7 +200,7 @@ class Recorders:
                     return self.recorded[timesteps].walk(sample)
                 times = self._walks[timesteps] = self._walks.get(timesteps, 0) + 1
                 if times > WALKS_BEFORE and len(self.recorded) < self._most:
-                    recorder = Recorder(self._graph, self._engine, timesteps)
+                    recorder = Recorder(self._graph, self._engine, timesteps, self._mapped)
                     walk = recorder.record(sample)
                     self.recorded[timesteps] = recorder
                     return walk

@@ -49,14 +49,14 @@ class Simulator:
                 fix="lower it: s2f_deploy.lower, or s2f export",
             )
         self.graph, self.engine_name = graph, engine
+        self._counter = Counter(graph)
         self._recorders: Recorders | None = None
         if engine == "events":
             events = EventsEngine(graph, threads, layout)
             self._engine: Engine = events
-            self._recorders = Recorders(graph, events)
+            self._recorders = Recorders(graph, events, self._counter.mapped)
         else:
             self._engine = ReferenceEngine(graph)
-        self._counter = Counter(graph)
         self._input = next(graph.select("input"))
         neurons = list(graph.select("integrate_fire"))
         self.levels = max((node.output.levels for node in populations(graph)), default=1)
@@ -121,7 +121,7 @@ class Simulator:
             else:
                 walk = self._recorders.walk(sample, steps, handed_on)
             _check_outputs(walk, self.graph.name)
-            work.add(walk.spikes, walk.sampled, walk.sums)
+            work.add(walk.spikes, walk.sampled, walk.sums, walk.reached)
             walks.append(walk)
         return walks, work.layers()
 

@@ -2,19 +2,33 @@
 
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from s2f_deploy.ir.graph import Node
-from s2f_sim.kernels.spike_counting import add_reached, sum_spikes
+from s2f_sim.kernels.spike_counting import added_up
 from s2f_sim.run import LayerCounts
 from s2f_sim.sampling import SamplingWork
 from s2f_sim.trains import Source, Trains
 
 _WITHOUT_ACCUMULATIONS = ("neuron", "precomputed", "exact_sampling")
 _LARGEST = int(np.iinfo(np.int64).max)
+
+
+class Mapped(NamedTuple):
+    """A source whose spikes reach more synapses from one position than from another.
+
+    Attributes:
+        number: of the layer.
+        source: whose spikes it reads.
+        reached: int64[positions].
+    """
+
+    number: int
+    source: Source
+    reached: NDArray[np.int64]
 
 
 class LayerWork:
@@ -40,9 +54,11 @@ class FanOut:
 
     Attributes:
         layers: in execution order.
-        uniform: int64[3, U]: layer, population, and synapses that each of its spikes reaches.
+        uniform: int64[3, U]: layer, population, and synapses that each of its spikes reaches;
+            layers in ascending order.
+        begins: where in ``uniform`` each of its layers begins.
         populations: whose spikes they are.
-        mapped: layer, source and synapses by position, where these depend on it.
+        mapped: layers and their sources, where that depends on the position.
         largest: synaptic operations that a layer can do in one timestep of one sample.
     """
 
@@ -50,18 +66,19 @@ class FanOut:
         self.layers = tuple(layers)
         rows: dict[str, int] = {}
         uniform: list[tuple[int, int, int]] = []
-        self.mapped: list[tuple[int, Source, NDArray[np.int64]]] = []
+        self.mapped: list[Mapped] = []
         self.populations: list[Source] = []
         for number, layer in enumerate(layers):
             for source in layer.sources:
                 if not isinstance(source.reached, int):
-                    self.mapped.append((number, source, source.reached))
+                    self.mapped.append(Mapped(number, source, source.reached))
                     continue
                 if source.name not in rows:
                     rows[source.name] = len(rows)
                     self.populations.append(source)
                 uniform.append((number, rows[source.name], source.reached))
         self.uniform = np.array(uniform, np.int64).reshape(-1, 3).T
+        self.begins = np.flatnonzero(np.diff(self.uniform[0], prepend=-1))
         self.largest = max((sum(s.largest for s in layer.sources) for layer in layers), default=0)
 
 
@@ -87,6 +104,7 @@ class Work:
         spikes: Mapping[str, NDArray[Any]],
         sampled: Mapping[str, SamplingWork],
         sums: Mapping[str, NDArray[np.int64]],
+        reached: Mapping[int, NDArray[np.int64]],
     ) -> None:
         """Add that of one sample.
 
@@ -94,24 +112,36 @@ class Work:
             spikes: integers[timesteps, positions] of every neuron layer and every pooled one.
             sampled: what every deformable sampling did.
             sums: int64[timesteps], of the neuron layers whose spikes have been added up.
+            reached: int64[timesteps, 2], spikes and accumulations of layers in which these have
+                been added up, by their number.
         """
         self._samples += 1
         assert self._samples * self._fan_out.largest <= _LARGEST
         trains = Trains(self._nodes, spikes)
-        arrived = np.zeros((len(self._fan_out.populations), self._width), np.int64)
-        for source, row in zip(self._fan_out.populations, arrived, strict=True):
-            if source.name in sums:
-                row[: source.steps * self._timesteps] = sums[source.name]
-            else:
-                sum_spikes(self._train(trains, source), row)
+        arrived = self._arrived(trains, sums)
         layer, population, synapses = self._fan_out.uniform
-        added = arrived[population]
-        np.add.at(self._totals[:, 0], layer, added)
-        np.add.at(self._totals[:, 1], layer, added * synapses[:, None])
-        for number, source, reached in self._fan_out.mapped:
-            add_reached(self._train(trains, source), reached, self._totals[number])
+        added, begins = arrived[population], self._fan_out.begins
+        for kind, of_kind in enumerate((added, added * synapses[:, None])):
+            self._totals[layer[begins], kind] += np.add.reduceat(of_kind, begins)
+        for number, source, synapses_of in self._fan_out.mapped:
+            known = reached.get(number)
+            if known is None:
+                known = added_up(self._train(trains, source), synapses_of)
+            self._totals[number, :, : len(known)] += known.T
         if sampled:
             self._add_sampling(sampled)
+
+    def _arrived(self, trains: Trains, sums: Mapping[str, NDArray[np.int64]]) -> NDArray[np.int64]:
+        """Spikes of every population by timestep, zeros behind its last one."""
+        found = [
+            sums[source.name]
+            if source.name in sums
+            else added_up(self._train(trains, source))[:, 0]
+            for source in self._fan_out.populations
+        ]
+        if any(len(row) < self._width for row in found):
+            found = [np.pad(row, (0, self._width - len(row))) for row in found]
+        return np.concatenate([*found, np.zeros(0, np.int64)]).reshape(-1, self._width)
 
     def _train(self, trains: Trains, source: Source) -> NDArray[Any]:
         train = trains.of(source.name)

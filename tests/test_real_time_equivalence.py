@@ -29,7 +29,7 @@ def walked(graph: Graph, sample: NDArray[Any]) -> Run:
     outputs = {name: value[None] for name, value in walk.outputs.items()}
     counts = {name: value[None] for name, value in walk.counts.items()}
     work = Counter(graph).work(LEVELS)
-    work.add(walk.spikes, walk.sampled, walk.sums)
+    work.add(walk.spikes, walk.sampled, walk.sums, walk.reached)
     return Run(outputs, counts, work.layers(), LEVELS, LEVELS, 1, 1, "reference", 0.0)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2f_sim.kernels.kernel import kernel
+from s2f_sim.kernels.sharing import Share, alone, share_rows
 from s2f_sim.kernels.spiking import LARGEST_COUNT, WINDOW, size_of, spiking
 
 
@@ -27,47 +28,53 @@ def count_spikes(flat: NDArray[Any], channels: int, spikes: NDArray[Any]) -> Non
             spikes[level, position] = reached
 
 
-def sum_spikes(spikes: NDArray[Any], sums: NDArray[Any]) -> None:
-    """Write how many spikes there are in each timestep.
-
-    Args:
-        spikes: int32[K, P].
-        sums: out, int64 for at least K timesteps.
-    """
-    timesteps, positions = spikes.shape
-    sum_rows(spikes.reshape(-1), positions * np.arange(timesteps + 1), sums[:timesteps])
-
-
 @kernel
-def sum_rows(spikes: NDArray[Any], begins: NDArray[Any], sums: NDArray[Any]) -> None:
-    """`sum_spikes` of many trains that lie one after the other.
+def add_up(
+    spikes: NDArray[Any],
+    trains: NDArray[Any],
+    reached: NDArray[Any],
+    totals: NDArray[Any],
+    share: Share,
+) -> None:
+    """Add up the spikes of trains, and the synapses that they reach.
 
     Args:
         spikes: int32[...], flat.
-        begins: int64[R + 1], first element of every row, and one past the last.
-        sums: out, int64[R].
+        trains: int64[R, 3]: first element of a train in one timestep, one past its last, and where
+            the synapses that its positions reach begin, or -1.
+        reached: int64[...], synapses by position, flat.
+        totals: out, int64[R, 2]: spikes, and synaptic accumulations, 0 if nothing is reached.
+        share: of the trains.
     """
-    for row in range(sums.size):
-        arrived = 0
-        for count in spikes[begins[row] : begins[row + 1]]:
-            arrived += int(count)
-        sums[row] = arrived
-
-
-@kernel
-def add_reached(spikes: NDArray[Any], reached: NDArray[Any], totals: NDArray[Any]) -> None:
-    """Add up spikes, and the synapses they reach.
-
-    Args:
-        spikes: int32[K, P].
-        reached: int64[P], synapses a spike reaches from each position.
-        totals: int64[2, K or more], spikes and synaptic accumulations of each timestep, added to.
-    """
-    for timestep in range(spikes.shape[0]):
+    if share_rows(share):
+        return
+    for row in range(share.first, share.last):
+        begin, end, at = trains[row, 0], trains[row, 1], trains[row, 2]
         arrived, accumulated = 0, 0
-        for position in range(spikes.shape[1]):
-            count = spikes[timestep, position]
-            arrived += count
-            accumulated += count * reached[position]
-        totals[0, timestep] += arrived
-        totals[1, timestep] += accumulated
+        train = spikes[begin:end]
+        if at < 0:
+            for count in train:
+                arrived += int(count)
+        else:
+            synapses = reached[at : at + end - begin]
+            for position in range(train.size):
+                count = int(train[position])
+                arrived += count
+                accumulated += count * synapses[position]
+        totals[row, 0], totals[row, 1] = arrived, accumulated
+
+
+def added_up(
+    spikes: NDArray[np.int32], reached: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
+    """Spikes int32[K, P] of each timestep, and the synapses int64[P] they reach: int64[K, 2]."""
+    timesteps, positions = spikes.shape
+    trains = np.empty((timesteps, 3), np.int64)
+    trains[:, 0] = positions * np.arange(timesteps)
+    trains[:, 1] = trains[:, 0] + positions
+    trains[:, 2] = -1 if reached is None else 0
+    totals = np.empty((timesteps, 2), np.int64)
+    nothing = trains[0, :0]
+    flat = np.ascontiguousarray(spikes).reshape(-1)
+    add_up(flat, trains, nothing if reached is None else reached, totals, alone(timesteps))
+    return totals

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 import s2f_sim.recording
 from s2f_deploy.ir.graph import Graph
 from s2f_sim import Simulator
+from s2f_sim.counting import Counter
 from s2f_sim.events import EventsEngine
 from s2f_sim.recording import WALKS_BEFORE, Recorder, Recorders
 from s2f_sim.rooms import APART, NO_ROOM, Room, Rooms
@@ -42,7 +43,7 @@ def ready(graph: Graph, image: Images, threads: int = 2) -> Simulator:
 
 @pytest.fixture
 def recorders(tiny_integers: Graph) -> Recorders:
-    return Recorders(tiny_integers, EventsEngine(tiny_integers, 1))
+    return Recorders(tiny_integers, EventsEngine(tiny_integers, 1), Counter(tiny_integers).mapped)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -103,7 +104,9 @@ def test_large_networks_are_not_written_down(
     tiny_integers: Graph, images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(s2f_sim.recording, "MOST_BYTES", 1000)
-    recorders = Recorders(tiny_integers, EventsEngine(tiny_integers, 1))
+    recorders = Recorders(
+        tiny_integers, EventsEngine(tiny_integers, 1), Counter(tiny_integers).mapped
+    )
     for _ in range(WALKS_BEFORE + 2):
         recorders.walk(images[0], 4, {})
     assert not recorders.recorded

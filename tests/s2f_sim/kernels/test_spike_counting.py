@@ -5,7 +5,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from s2f_sim.kernels.events import flat_window
-from s2f_sim.kernels.spike_counting import add_reached, count_spikes, sum_spikes
+from s2f_sim.kernels.sharing import alone
+from s2f_sim.kernels.spike_counting import add_up, added_up, count_spikes
 
 
 @given(
@@ -32,13 +33,18 @@ def test_synapses_reached_are_counted_per_timestep() -> None:
     rng = np.random.default_rng(0)
     spikes = rng.integers(0, 100, (4, 30)).astype(np.int32)
     reached = rng.integers(0, 2**40, 30)
-    totals = np.ones((2, 4), np.int64)
-    add_reached(spikes, reached, totals)
-    np.testing.assert_array_equal(totals, np.stack([spikes.sum(1), spikes @ reached]) + 1)
+    expected = np.stack([spikes.sum(1), spikes @ reached], axis=1)
+    np.testing.assert_array_equal(added_up(spikes, reached), expected)
 
 
 def test_spikes_are_counted_per_timestep() -> None:
     spikes = np.random.default_rng(0).integers(0, 2**30, (4, 30)).astype(np.int32)
-    sums = np.ones(4, np.int64)
-    sum_spikes(spikes, sums)
-    np.testing.assert_array_equal(sums, spikes.sum(1, np.int64))
+    np.testing.assert_array_equal(added_up(spikes)[:, 0], spikes.sum(1, np.int64))
+
+
+def test_only_trains_of_the_share_are_added_up() -> None:
+    spikes, reached = np.arange(10, dtype=np.int32), np.arange(100, 110)
+    trains = np.array([[0, 3, -1], [2, 4, 5], [4, 4, 0], [5, 10, 1]])
+    totals = np.full((4, 2), -1)
+    add_up(spikes, trains, reached, totals, alone(4, first=1))
+    assert totals.tolist() == [[-1, -1], [5, 2 * 105 + 3 * 106], [0, 0], [35, 3615]]
