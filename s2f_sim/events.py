@@ -15,6 +15,7 @@ from s2f_deploy.ops import evaluate
 from s2f_deploy.ops.bilinear_upsample import is_twofold
 from s2f_deploy.ops.fixed_point import dense_digitise
 from s2f_sim.attention import Attention
+from s2f_sim.encoding import Encoding, Products
 from s2f_sim.finishing import Finishing, Places, finish_sums
 from s2f_sim.fusion import Step, fused_steps
 from s2f_sim.kernels.events import flat_window
@@ -26,7 +27,7 @@ from s2f_sim.pooling import pooled
 from s2f_sim.product import read_held
 from s2f_sim.reading_out import read_out
 from s2f_sim.sampling import sample
-from s2f_sim.synapses import READING_IN_PLACE, Synapse, prepare, prepare_products
+from s2f_sim.synapses import READING_IN_PLACE, Synapse, prepare
 from s2f_sim.upsampling import Upsampling
 from s2f_sim.workers import Workers
 
@@ -53,6 +54,8 @@ class EventsEngine:
         self.places: dict[str, Places] = {}
         # Of wiring addresses, of constants their values: turned to channels last once.
         self._turned: dict[str, NDArray[Any]] = {}
+        # By the name of the digitised image that only they read.
+        self._encodings: dict[str, Encoding] = {}
         self._synapses = dict(self._prepared(layout))
         self._attentions = {
             node.name: Attention(node, [self._types[name] for name in node.inputs])
@@ -77,15 +80,22 @@ class EventsEngine:
             source, arrays = self._types[node.inputs[0]], graph.arrays(node)
             chosen = layout(node, source, arrays[0])
             prepared.append((node.name, prepare(node, source, arrays, chosen)))
-        nodes = graph.by_name()
-        for node in graph.select("conv2d"):
-            if node["groups"] == 1:
-                pixels = nodes[node.inputs[0]]
-                digitised = pixels.op == "digitise"
-                largest = max(-pixels["low"], pixels["high"]) if digitised else None
-                synapse = prepare_products(node, graph.arrays(node), largest)
-                prepared.append((node.name, synapse))
+        prepared += [
+            (node.name, self._multiplying(node))
+            for node in graph.select("conv2d")
+            if node["groups"] == 1
+        ]
         return prepared
+
+    def _multiplying(self, node: Node) -> Synapse:
+        pixels, arrays = self._graph.node(node.inputs[0]), self._graph.arrays(node)
+        if pixels.op != "digitise":
+            return Products.of(node, arrays, None)
+        readers = [other for other in self._graph.nodes if pixels.name in other.inputs]
+        if len(readers) == 1 and len(pixels.output.array_shape) == _IMAGE_AXES:
+            encoding = self._encodings[pixels.name] = Encoding(node, arrays, pixels)
+            return encoding
+        return Products.of(node, arrays, max(-pixels["low"], pixels["high"]))
 
     def from_array(self, node: Node, array: NDArray[Any]) -> NDArray[Any]:
         """T[C, ...] -> channels last; an image as a view, what multiplies it lays it out anew."""
@@ -132,7 +142,7 @@ class EventsEngine:
         finishing = self.finishing.get(name)
         if finishing is None or finishing.remembers or step.node.output.steps > 1:
             return False
-        if synapse is not None and not isinstance(synapse, READING_IN_PLACE):
+        if synapse is not None and not isinstance(synapse, (*READING_IN_PLACE, Encoding)):
             return False
         read = [values[name] for name in step.reads]
         return (attention is None or attention.values_first) and all(
@@ -154,6 +164,8 @@ class EventsEngine:
                 return self._summed(node, inputs)
             case "concat" | "upsample" | "rewire" | "reshape" | "repeat":
                 return self._wired(node, inputs)
+            case "digitise" if node.name in self._encodings:
+                return self._encodings[node.name].digitise(inputs[0], self.workers)
             case "digitise":
                 return dense_digitise(node, inputs, ())
             case "product":

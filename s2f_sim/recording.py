@@ -140,7 +140,9 @@ class Recorder:
         walk.take(step, values, {})
         for node in (step.membrane, step.neuron):
             there = None if node is None else self._values.get(node.name)
-            if node is not None and there is not None and there.flags.writeable:
+            if node is None or there is None or not there.flags.writeable:
+                continue
+            if there is not values[node.name]:
                 np.copyto(there, values[node.name])
                 values[node.name] = there
 

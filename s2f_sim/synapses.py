@@ -10,18 +10,13 @@ from numpy.typing import NDArray
 from s2f_deploy.ir.graph import Node, TensorType
 from s2f_sim.depthwise import Depthwise
 from s2f_sim.kernels.accumulate import OVERHANG, accumulate_convolution, accumulate_rows
-from s2f_sim.kernels.aligned import aligned_copy
 from s2f_sim.kernels.events import flat_window, list_length
 from s2f_sim.kernels.finish import Finish, finish_positions, only_sums
-from s2f_sim.kernels.multiply import LANES, multiply_convolution
 from s2f_sim.kernels.packing import CACHE_BYTES, PackedRows, pack_rows
 from s2f_sim.kernels.sharing import Share, alone
 from s2f_sim.layout import ACCUMULATIONS_PER_NS, TYPICAL_COUNT, Layout, tile_positions
 from s2f_sim.rooms import Arrays, Room
 from s2f_sim.workers import Pace, Workers
-
-# A rough speed of one core, only to judge whether a second thread pays.
-PRODUCTS_PER_NS = 10.0
 
 _FETCHES_PER_TILE = 4
 
@@ -54,33 +49,6 @@ def prepare(
             return Depthwise.of(node, source, rows, flat_bias(bias))
         case _:
             return _Convolution.of(node, source, rows, bias, layout)
-
-
-def prepare_products(
-    node: Node, arrays: Sequence[NDArray[Any]], largest_pixel: int | None
-) -> Synapse:
-    """Lay out the weights of a plain conv2d that multiplies.
-
-    Args:
-        node: of one group.
-        arrays: its weight and bias.
-        largest_pixel: bound of the integers it reads, if it reads integers and that is known.
-    """
-    weight, bias = arrays
-    lines = weight.transpose(2, 3, 1, 0).reshape(weight.shape[2], -1, weight.shape[0])
-    narrow = weight.itemsize <= np.dtype(np.int16).itemsize
-    paired = narrow and largest_pixel is not None and largest_pixel <= np.iinfo(np.int16).max
-    odd = lines.shape[1] % 2 if paired else 0
-    rows = np.pad(lines.astype(bias.dtype), ((0, 0), (0, odd), (0, -lines.shape[2] % LANES)))
-    if paired:
-        short = rows.astype(np.int16)
-        rows = np.stack([short[:, ::2], short[:, 1::2]], axis=-1).view(np.int32)[..., 0]
-    padding = node["padding"]
-    kind = np.dtype(np.int16) if paired else bias.dtype
-    geometry = node["stride"], padding, node.output.plane
-    pace = Pace(node.output.positions * rows.size / PRODUCTS_PER_NS)
-    room = Room((node.output.plane[1] * len(bias) + rows.shape[2], bias.dtype))
-    return _Products(aligned_copy(rows), flat_bias(bias), kind, *geometry, room, pace)
 
 
 def flat_bias(bias: NDArray[Any]) -> NDArray[Any]:
@@ -237,37 +205,5 @@ class _Grouped:
         finish_positions(np.concatenate(sums, axis=1).reshape(-1), finish, alone(len(sums[0])))
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class _Products:
-    """The encoding layer; for its rows see `multiply_convolution`."""
-
-    rows: NDArray[Any]
-    bias: NDArray[Any]
-    pixel: np.dtype[Any]
-    stride: tuple[int, int]
-    padding: tuple[int, int, int, int]
-    plane: tuple[int, int]
-    room: Room
-    pace: Pace
-
-    def accumulate(self, source: NDArray[Any], finish: Finish, workers: Workers) -> None:
-        top, left, bottom, right = self.padding
-        height, width, channels = source.shape
-        # One more column: the last pair may look beyond its window.
-        image = np.zeros((top + height + bottom, left + width + right + 1, channels), self.pixel)
-        inside = image[top : top + height, left : left + width]
-        # An image comes channel by channel: three long loops cost less than many of three.
-        for channel in range(channels):
-            inside[..., channel] = source[..., channel]
-        lines, columns = self.plane
-        pixels = image.reshape(-1), image[0].size, self.rows.reshape(-1), self.rows.shape, channels
-
-        def work(room: Arrays, share: Share) -> None:
-            given: Any = *pixels, self.stride, columns, *room, finish, share
-            multiply_convolution(*given)
-
-        workers.over_rows(lines, work, self.pace, self.room)
-
-
 READING_IN_PLACE = _Rows, _Convolution, Depthwise
-"""Synapses that do nothing but call one kernel, on the counts they are given."""
+"""Synapses that do nothing but call one kernel, on what they are given."""

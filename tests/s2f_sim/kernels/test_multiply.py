@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from s2f_deploy.ir.graph import DType, Node, TensorType, attributes
 from s2f_deploy.ops import OPS
+from s2f_sim.encoding import Products
 from s2f_sim.kernels.finish import only_sums
 from s2f_sim.kernels.multiply import LANES, multiply_line, multiply_line_loop
-from s2f_sim.synapses import prepare_products
 from s2f_sim.workers import Workers
 
 
@@ -168,7 +168,7 @@ def test_products_equal_the_dense_convolution(
     node = Node("conv", "conv2d", ("image",), (), output, "", values)
     pixels = image if kind == np.float32 else image.astype(np.int32)
     expected = OPS["conv2d"].dense(node, [pixels], [weight, bias])
-    synapse = prepare_products(node, [weight, bias], largest)
+    synapse = Products.of(node, [weight, bias], largest)
     sums = np.empty((rows * columns, outputs), wide)
     source = np.ascontiguousarray(pixels.transpose(1, 2, 0))
     synapse.accumulate(source, only_sums(synapse.bias, sums), Workers(1))
