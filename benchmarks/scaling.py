@@ -3,13 +3,16 @@
     python benchmarks/scaling.py [--json FILE]
 
 One convolutional network, int8: a line through time over synaptic accumulations with its
-residuals, then time over image side, width, D, and threads. Times are medians.
+residuals, then time over image side, width, D, and threads. Times are medians; all of a table take
+turns.
 """
 
 import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +22,18 @@ from numpy.typing import NDArray
 
 import s2f_deploy
 import s2f_models
+from s2f_sim.run import Run
 from s2f_sim.simulator import Simulator
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from golden_weights import fill_golden
 from paired import median_ms, times_in_turns
 from tempering import temper
+from whole_networks import STREAM
 
 NETWORK = "e_spikeformer_s"
 WIDTHS = (32, 64, 128, 192)
+REPEATS = 31
 
 
 def graph_of(
@@ -46,16 +52,30 @@ def graph_of(
         return s2f_deploy.lower(path, arithmetic="int8"), image
 
 
-def point(graph: s2f_deploy.Graph, image: NDArray[np.float32], threads: int) -> dict[str, float]:
-    """Time and work of one simulation."""
-    simulator = Simulator(graph, threads=threads)
-    layers = simulator.run(image).layers
-    seconds = times_in_turns({"run": lambda: simulator.run(image)}, 15)["run"]
-    return {
-        "ms": median_ms(seconds),
-        "accumulations": sum(layer.ac for layer in layers),
-        "spikes": sum(layer.spikes for layer in layers if layer.kind == "neuron"),
-    }
+def points(name: str, settings: list[tuple[float, dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Time and work of one simulation for every setting, all taking turns."""
+    runs: dict[str, Callable[[], Run]] = {}
+    for value, changed in settings:
+        graph, image = graph_of(**({"side": 192, "mean_count": 0.37} | changed))
+        for threads in (1, 2):
+            runs[f"{value} {threads}"] = partial(Simulator(graph, threads=threads).run, image)
+    seconds, rows = times_in_turns(runs, REPEATS, STREAM), []
+    print(f"{name:>10} {'GAC':>8} {'Mspikes':>8} {'ms, 1 thread':>13} {'ms, 2 threads':>14}")
+    for value, _ in settings:
+        layers = runs[f"{value} 1"]().layers
+        row = {
+            "value": value,
+            "ms": [median_ms(seconds[f"{value} {threads}"]) for threads in (1, 2)],
+            "accumulations": sum(layer.ac for layer in layers),
+            "spikes": sum(layer.spikes for layer in layers if layer.kind == "neuron"),
+        }
+        print(
+            f"{value:10g} {row['accumulations'] / 1e9:8.3f} {row['spikes'] / 1e6:8.3f}"
+            f" {row['ms'][0]:13.2f} {row['ms'][1]:14.2f}",
+            flush=True,
+        )
+        rows.append(row)
+    return rows
 
 
 def main() -> None:
@@ -69,21 +89,9 @@ def main() -> None:
         "width": [(width, {"width": width}) for width in (0.5, 1.0, 2.0)],
         "D": [(levels, {"levels": levels}) for levels in (1, 2, 4, 8)],
     }
-    found: dict[str, Any] = {}
-    for name, settings in cases.items():
-        print(f"{name:>10} {'GAC':>8} {'Mspikes':>8} {'ms, 1 thread':>13} {'ms, 2 threads':>14}")
-        found[name] = []
-        for value, changed in settings:
-            graph, image = graph_of(**({"side": 192, "mean_count": 0.37} | changed))
-            one, two = (point(graph, image, threads) for threads in (1, 2))
-            print(
-                f"{value:10g} {one['accumulations'] / 1e9:8.3f} {one['spikes'] / 1e6:8.3f}"
-                f" {one['ms']:13.2f} {two['ms']:14.2f}",
-                flush=True,
-            )
-            found[name].append({"value": value, "one": one, "two": two})
-    work = np.array([row["one"]["accumulations"] / 1e9 for row in found["mean count"]])
-    taken = np.array([row["one"]["ms"] for row in found["mean count"]])
+    found: dict[str, Any] = {name: points(name, settings) for name, settings in cases.items()}
+    work = np.array([row["accumulations"] / 1e9 for row in found["mean count"]])
+    taken = np.array([row["ms"][0] for row in found["mean count"]])
     slope, start = np.polyfit(work, taken, 1)
     residual = taken - (slope * work + start)
     print(f"time = {start:.2f} ms + {slope:.2f} ms per GAC; residuals {np.round(residual, 2)} ms")
