@@ -37,6 +37,7 @@ from whole_networks import STREAM, an_image, build
 
 ONE_CORE_NS, SHARED_CACHE_NS = 90, 250
 ROUNDS, TRIPS = 40, 100
+COLUMNS = "mean_count", "placement", "pairs", "one_thread_ms", "two_threads_ms", "gain"
 NETWORK, SIDE = "e_spikeformer_m", 224
 
 
@@ -135,7 +136,7 @@ def main() -> None:
             gain = statistics.median(a / b for a, b in found)
             row = (round(mean_count, 3), where, len(found), median_ms(one), median_ms(two), gain)
             print("{:10.2f} {:>15} {:6} {:13.1f} {:14.1f} {:14.2f}".format(*row), flush=True)
-            rows.append(row)
+            rows.append(dict(zip(COLUMNS, row, strict=True)))
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,25 +123,23 @@ class _Adding:
         mapped: Sequence[Mapped],
     ) -> None:
         self._workers = engine.workers
-        rows, first = dict[str, range](), 0
+        ends, own = pairwise(begins), dict[str, list[tuple[int, int]]]()
         for one in populations:
-            last = first + one.shape[0] * one.shape[1]
-            rows[one.neuron.name] = range(first, last)
-            first = last
+            own[one.neuron.name] = list(islice(ends, one.shape[0] * one.shape[1]))
         trains, maps, reached = list[tuple[int, int, int]](), list[NDArray[np.int64]](), 0
         self._layers: list[tuple[int, slice]] = []
         self._sums: dict[str, slice] = {}
         for number, source, synapses in mapped:
-            if source.name in rows:
-                own = slice(len(trains), len(trains) + len(rows[source.name]))
-                trains += [(begins[row], begins[row + 1], reached) for row in rows[source.name]]
-                self._layers.append((number, own))
-                self._sums[source.name] = own
+            if source.name in own:
+                # The kernel would run off their ends in silence.
+                assert all(end - begin == len(synapses) for begin, end in own[source.name])
+                self._sums[source.name] = _added(trains, own[source.name], reached)
+                self._layers.append((number, self._sums[source.name]))
                 maps.append(synapses)
                 reached += len(synapses)
-        for name in rows.keys() - self._sums.keys():
-            self._sums[name] = slice(len(trains), len(trains) + len(rows[name]))
-            trains += [(begins[row], begins[row + 1], -1) for row in rows[name]]
+        for name in own:
+            if name not in self._sums:
+                self._sums[name] = _added(trains, own[name], -1)
         table = np.array(trains, np.int64).reshape(-1, 3)
         # Dealt out: every piece of the rows takes about as long.
         longest = np.argsort(table[:, 0] - table[:, 1], kind="stable")
@@ -161,3 +160,12 @@ class _Adding:
         walk.reached = {number: totals[own] for number, own in self._layers}
         sums = totals[:, 0]
         walk.sums = {name: sums[own] for name, own in self._sums.items()}
+
+
+def _added(
+    trains: list[tuple[int, int, int]], more: Sequence[tuple[int, int]], reached: int
+) -> slice:
+    """Add trains that reach synapses from there on; where they are."""
+    first = len(trains)
+    trains += [(begin, end, reached) for begin, end in more]
+    return slice(first, len(trains))

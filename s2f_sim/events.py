@@ -32,6 +32,7 @@ from s2f_sim.upsampling import Upsampling
 from s2f_sim.workers import Workers
 
 _IMAGE_AXES = 3
+_IN_PLACE = *READING_IN_PLACE, Encoding
 ChooseLayout = Callable[[Node, TensorType, NDArray[Any]], Layout]
 
 
@@ -54,9 +55,13 @@ class EventsEngine:
         self.places: dict[str, Places] = {}
         # Of wiring addresses, of constants their values: turned to channels last once.
         self._turned: dict[str, NDArray[Any]] = {}
-        # By the name of the digitised image that only they read.
-        self._encodings: dict[str, Encoding] = {}
         self._synapses = dict(self._prepared(layout))
+        # By the name of the digitised image that only they read.
+        self._encodings = {
+            graph.node(name).inputs[0]: synapse
+            for name, synapse in self._synapses.items()
+            if isinstance(synapse, Encoding)
+        }
         self._attentions = {
             node.name: Attention(node, [self._types[name] for name in node.inputs])
             for node in graph.select("attention")
@@ -93,8 +98,7 @@ class EventsEngine:
             return Products.of(node, arrays, None)
         readers = [other for other in self._graph.nodes if pixels.name in other.inputs]
         if len(readers) == 1 and len(pixels.output.array_shape) == _IMAGE_AXES:
-            encoding = self._encodings[pixels.name] = Encoding(node, arrays, pixels)
-            return encoding
+            return Encoding(node, arrays, pixels)
         return Products.of(node, arrays, max(-pixels["low"], pixels["high"]))
 
     def from_array(self, node: Node, array: NDArray[Any]) -> NDArray[Any]:
@@ -142,7 +146,7 @@ class EventsEngine:
         finishing = self.finishing.get(name)
         if finishing is None or finishing.remembers or step.node.output.steps > 1:
             return False
-        if synapse is not None and not isinstance(synapse, (*READING_IN_PLACE, Encoding)):
+        if synapse is not None and not isinstance(synapse, _IN_PLACE):
             return False
         read = [values[name] for name in step.reads]
         return (attention is None or attention.values_first) and all(

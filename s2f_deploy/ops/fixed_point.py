@@ -37,10 +37,9 @@ def dense_digitise(node: Node, inputs: Arrays, params: Arrays) -> NDArray[Any]:
     del params
     # A pixel that overflows is clipped like any other beyond the grid.
     with np.errstate(over="ignore"):
-        units = inputs[0] * np.float32(2.0 ** -node["exponent"])
-    np.rint(units, out=units)
-    np.clip(units, node["low"], node["high"], out=units)
-    return units.astype(np.int32)
+        units = np.rint(inputs[0] * np.float32(2.0 ** -node["exponent"]))
+    clipped: NDArray[Any] = np.clip(units, node["low"], node["high"]).astype(np.int32)
+    return clipped
 
 
 def digitise_interval(
